@@ -1,0 +1,48 @@
+"""Softmax and cross-entropy in one: logits become probabilities, and the loss is how surprised they are by the labels.
+
+    p[n,k]       = exp(logits[n,k]) / sum over j of exp(logits[n,j])
+    loss         = -1/N * sum over n of  log p[n, labels[n]]
+    dlogits[n,k] = (p[n,k] - [k == labels[n]]) / N
+
+    logits (N, K)    labels integers (N,), 0 <= label < K    loss a scalar    p (N, K)
+
+The two belong together: apart, log(p) overflows where p underflows, and the gradient of a softmax is a full matrix
+for each image; together, what is left of both is a subtraction.
+"""
+
+import math
+
+import numpy as np
+
+from minicam.backend import by_array
+
+
+def forward_naive(logits: np.ndarray, labels: np.ndarray) -> tuple[np.floating, np.ndarray]:
+    """The formula as loops: the specification."""
+    N, K = logits.shape
+    loss, p = 0.0, np.empty((N, K), logits.dtype)
+    for n in range(N):
+        top = max(logits[n])  # exp(logit - top) cannot overflow, and the factor exp(top) cancels
+        total = sum(math.exp(logits[n, k] - top) for k in range(K))
+        for k in range(K):
+            p[n, k] = math.exp(logits[n, k] - top) / total
+        loss -= (logits[n, labels[n]] - top - math.log(total)) / N
+    return logits.dtype.type(loss), p
+
+
+def forward_numpy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.floating, np.ndarray]:
+    """loss and p (N, K)."""
+    shifted = logits - logits.max(1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))  # (N, K)
+    return -log_p[np.arange(len(labels)), labels].mean(), np.exp(log_p)
+
+
+def backward_numpy(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """dlogits (N, K), the gradient of the loss itself: there is nothing above it, so no dy."""
+    dlogits = p.copy()
+    dlogits[np.arange(len(labels)), labels] -= 1
+    return dlogits / np.asarray(len(labels), p.dtype)
+
+
+forward = by_array(forward_numpy)
+backward = by_array(backward_numpy)
