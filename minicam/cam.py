@@ -9,6 +9,7 @@ Source: Zhou et al., "Learning Deep Features for Discriminative Localization" (2
 rule for boxes (20 % of the maximum, largest connected component) their section 3.2.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,16 @@ import numpy as np
 from minicam.ops import warp
 
 Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How a CAM becomes a crop: `threshold` is `find_box`'s, the others are `adjust_box`'s."""
+
+    threshold: float = 0.2
+    padding: float = 0.0
+    minimum: float = 0.0
+    square: bool = False
 
 
 def cam(features: Any, w_fc: Any) -> Any:
@@ -88,18 +99,15 @@ def _place(centre: float, length: float, limit: int) -> tuple[int, int]:
     return first, min(max(int(np.ceil(start + length - 1e-9)), first + 1), limit)
 
 
-def cam_box(
-    heat: np.ndarray,
-    shape: tuple[int, int],
-    threshold: float = 0.2,
-    padding: float = 0.0,
-    minimum: float = 0.0,
-    square: bool = False,
-) -> Box:
-    """From an up-sampled normalised map `heat` (h, w) to a box in pixels of the original image of `shape` (H, W)."""
-    x0, y0, x1, y1 = find_box(heat, threshold)
+def boxes_of(heat: np.ndarray, shape: tuple[int, int], rule: CropRule) -> tuple[Box, Box]:
+    """From an up-sampled normalised map `heat` (h, w): its tight box, and the crop that the rule makes of that box.
+
+    Both in pixels of the original image, of `shape` (H, W).
+    """
+    x0, y0, x1, y1 = find_box(heat, rule.threshold)
     across, down = shape[1] / heat.shape[1], shape[0] / heat.shape[0]
-    return adjust_box((x0 * across, y0 * down, x1 * across, y1 * down), shape, padding, minimum, square)
+    box = adjust_box((x0 * across, y0 * down, x1 * across, y1 * down), shape)
+    return box, adjust_box(box, shape, rule.padding, rule.minimum, rule.square)
 
 
 def mask_box(mask: np.ndarray, shape: tuple[int, int]) -> Box | None:

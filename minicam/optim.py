@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from minicam import MinicamError
 from minicam.ops import sgd
 
 
@@ -42,13 +43,15 @@ def schedule(name: str, progress: float) -> float:
     """The factor on the learning rate at `progress` (0 at the start of a stage, 1 at its end).
 
     "constant"; "cosine" (half a cosine wave from 1 to 0: Loshchilov and Hutter, "SGDR", 2017, equation 5 without
-    restarts); "step" (a tenth in the last third).
+    restarts); "step" (a tenth in the last third). Raises MinicamError for any other name.
     """
+    if name == "constant":
+        return 1.0
     if name == "cosine":
         return 0.5 * (1 + float(np.cos(np.pi * progress)))
     if name == "step":
         return 0.1 if progress >= 2 / 3 else 1.0
-    return 1.0
+    raise MinicamError(f"there is no schedule {name!r}; choose one of {', '.join(SCHEDULES)}")
 
 
 SCHEDULES = ("constant", "cosine", "step")

@@ -5,8 +5,10 @@ from typing import Self
 
 import numpy as np
 
+from minicam import MinicamError
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """A set of N images. A subclass says where the pixels come from, by `shape`, `image` and `mask`.
 
@@ -58,6 +60,8 @@ def limit(labels: np.ndarray, count: int) -> np.ndarray:
 
     Every class that is present keeps at least one image where count allows; the first images of a class are taken.
     """
+    if count < 1:
+        raise MinicamError(f"a limit of {count} images leaves none; give 1 or more, or no limit")
     classes, sizes = np.unique(labels, return_counts=True)
     if count >= len(labels):
         return np.arange(len(labels))

@@ -11,7 +11,7 @@ ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) + 0.5
 
 # How strongly a pigment takes red, green and blue out of the light. The tints overlap: see TINT_SPREAD.
 TINTS = {"nevus": (0.50, 0.92, 1.08), "melanoma": (0.74, 0.88, 0.88), "seborrheic_keratosis": (0.46, 0.74, 1.16)}
-TINT_SPREAD = 0.13
+TINT_SPREAD = 0.10
 # Deviation of the outline from an ellipse, the range of its waves around the border, and the width of the border.
 OUTLINES = {"nevus": (0.02, 2, 5, 8.0), "melanoma": (0.06, 3, 9, 4.0), "seborrheic_keratosis": (0.03, 2, 6, 1.5)}
 

@@ -29,7 +29,7 @@ def forward_numpy(x: np.ndarray) -> np.ndarray:
 
 def backward_numpy(dy: np.ndarray, x_shape: tuple[int, int, int, int]) -> np.ndarray:
     """dx (N, H, W, C)."""
-    N, H, W, C = x_shape
+    _, H, W, _ = x_shape
     share = dy / np.asarray(H * W, dy.dtype)
     return np.broadcast_to(share[:, None, None, :], x_shape).copy()
 

@@ -50,16 +50,15 @@ def forward_numpy(
     dtype: type = np.float32,
 ) -> np.ndarray:
     """y (N, P, Q, K) of `dtype`, float32 or float64, from x of any real dtype, uint8 among them."""
-    (N, H, W, _), (P, Q) = x.shape, size
+    (N, H, W, C), (P, Q) = x.shape, size
     across, down = np.arange(Q) + 0.5, (np.arange(P) + 0.5)[:, None]
-    y = []
-    for image, a in zip(x, np.asarray(affine, np.float64), strict=True):
+    y = np.empty((N, P, Q, C), dtype)
+    for image, a, sampled in zip(x, np.asarray(affine, np.float64), y, strict=True):
         i0, i1, i = _neighbours(a[1, 0] * across + a[1, 1] * down + a[1, 2], H, dtype)  # each (P, Q)
         j0, j1, j = _neighbours(a[0, 0] * across + a[0, 1] * down + a[0, 2], W, dtype)
-        pixels = image.reshape(H * W, -1)
-        y.append((1 - i) * ((1 - j) * pixels[i0 * W + j0] + j * pixels[i0 * W + j1]))
-        y[-1] += i * ((1 - j) * pixels[i1 * W + j0] + j * pixels[i1 * W + j1])  # (P, Q, C)
-    y = np.stack(y) if N else np.empty((0, P, Q, x.shape[3]), dtype)
+        pixels = image.reshape(H * W, C)
+        sampled[...] = (1 - i) * ((1 - j) * pixels[i0 * W + j0] + j * pixels[i0 * W + j1])  # (P, Q, C)
+        sampled += i * ((1 - j) * pixels[i1 * W + j0] + j * pixels[i1 * W + j1])
     if colour is None:
         return y
     colour = np.asarray(colour, dtype)
@@ -67,7 +66,7 @@ def forward_numpy(
 
 
 def _neighbours(position: np.ndarray, length: int, dtype: type) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Along one axis: the pixels before and after each position, and how far (P, Q, 1) it lies from one to the other."""
+    """Along one axis: the pixels before and after each position, and how far (P, Q, 1) it is from one to the other."""
     position = np.clip(position - 0.5, 0, length - 1)
     before = position.astype(np.intp)  # positions are not negative here: truncation is floor
     return before, np.minimum(before + 1, length - 1), (position - before).astype(dtype)[..., None]

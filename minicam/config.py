@@ -1,0 +1,115 @@
+"""The configuration of a run: every choice that changes its numbers, in one place, checked, and saved beside them.
+
+None of these choices is known to be the paper's, which does not state its input size, learning rate, batch, epochs,
+crop rule or starting weights of stage 2: they are ours.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Self
+
+from minicam import MinicamError
+from minicam.cam import CropRule
+from minicam.data import augment
+from minicam.optim import SCHEDULES
+
+
+@dataclass(frozen=True)
+class Config:
+    """The defaults are those of the built-in job; `FOR_YOUR_DATA` says what differs with images of one's own."""
+
+    data: str | None = None  # folder; None: the built-in set
+    layout: str = "auto"  # of that folder: isic or folder
+    network: str = "small_gap"
+    weights: str | None = None  # file to start from; None: start from nothing
+    size: int = 64  # side of the network's input, pixels
+    limit: int | None = None  # images of each split; None: all
+    epochs: int = 12  # of each stage
+    batch: int = 16
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    warmup: int = 20  # steps in which the learning rate rises to its value
+    rates: dict[str, float] = field(default_factory=dict)  # factors on lr by layer
+    dropout: float = 0.0
+    train_from: str | None = None  # lowest layer that learns; None: all
+    augment: tuple[str, ...] = ("flip", "turn")
+    threshold: float = 0.2  # of the CAM's maximum
+    padding: float = 0.1  # of the box, on each side
+    minimum: float = 0.2  # least side of a crop, of the image's
+    square: bool = True
+    stage2_from: str = "stage1"  # or "start": the weights that stage 1 started from
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise MinicamError for a value that cannot be."""
+        for name in ("size", "epochs", "batch"):
+            self._demand(name, getattr(self, name) >= 1, "at least 1")
+        self._demand("limit", self.limit is None or self.limit >= 1, "at least 1")
+        self._demand("lr", 0 < self.lr < float("inf"), "a positive number")
+        self._demand("seed", self.seed >= 0, "0 or more")
+        self._demand("warmup", self.warmup >= 0, "0 or more")
+        self._demand("weight_decay", 0 <= self.weight_decay < float("inf"), "0 or more")
+        for name in ("momentum", "dropout", "threshold"):
+            self._demand(name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
+        self._demand("padding", 0 <= self.padding < float("inf"), "0 or more")
+        self._demand("minimum", 0 <= self.minimum <= 1, "from 0 to 1")
+        self._demand("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}")
+        self._demand("stage2_from", self.stage2_from in ("stage1", "start"), "stage1 or start")
+        augment.parse(",".join(self.augment))
+
+    def _demand(self, name: str, holds: bool, wanted: str) -> None:
+        if not holds:
+            raise MinicamError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {wanted}")
+
+    @property
+    def crop_rule(self) -> CropRule:
+        """How CAMs become crops."""
+        return CropRule(self.threshold, self.padding, self.minimum, self.square)
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote. MinicamError where that is not a configuration of this version."""
+        try:
+            values = json.loads(path.read_text())
+            values["augment"] = tuple(values["augment"])
+            return cls(**values)
+        except FileNotFoundError:
+            raise MinicamError(f"{path.parent} is not the folder of a run: it has no {path.name}") from None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise MinicamError(f"{path} is not a configuration of this version of minicam: {error}") from None
+
+
+FOR_YOUR_DATA = {
+    "network": "vgg16_gap",
+    "weights": "weights/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "size": 224,
+    "epochs": 6,
+    "lr": 0.001,
+    "dropout": 0.5,
+    "rates": {"CAM_conv": 10.0, "CAM_fc": 10.0},
+}
+
+
+def default(name: str, own_data: bool) -> object:
+    """The default of a field of Config, for the built-in data or for images of one's own."""
+    if own_data and name in FOR_YOUR_DATA:
+        return FOR_YOUR_DATA[name]
+    return getattr(Config(), name)
+
+
+def make(**given: object) -> Config:
+    """A Config from the fields that are given (not None); the others get the defaults that suit the data."""
+    given = {name: value for name, value in given.items() if value is not None}
+    if given.get("weights") == "none":
+        given["weights"] = None
+    return Config(**{**(FOR_YOUR_DATA if "data" in given else {}), **given})
+
+
+FIELDS = tuple(f.name for f in fields(Config))

@@ -1,0 +1,140 @@
+"""One stage of training: the loop. Batch, forward, loss, backward, update; after each epoch validate and save."""
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import FrameType
+
+import numpy as np
+from tqdm import tqdm
+
+from minicam import MinicamError
+from minicam.data.loader import Loader
+from minicam.inference import probabilities_of
+from minicam.metrics import mean_auc
+from minicam.model import Network
+from minicam.ops import softmax_loss
+from minicam.optim import SGD, schedule
+from minicam.run import Run
+from minicam.weights import checkpoint, keras
+
+SAVE_EVERY = 300  # seconds; beside the end of each epoch
+
+
+@dataclass
+class Progress:
+    """How far a stage has come: with the parameters and the velocities, all that a resumed run needs to know."""
+
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches finished in the epoch after them
+    finished: bool = False
+    seconds: float = 0.0  # spent in this stage
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error
+    """The run was asked to stop, and has saved its state."""
+
+
+@contextmanager
+def stop_between_steps() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a question that is asked between steps, where the state is whole.
+
+    A second Ctrl-C stops at once. Outside the main thread signals cannot be caught, and the answer is always no.
+    """
+    asked = False
+
+    def ask(number: int, _: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    try:
+        before = [signal.signal(number, ask) for number in numbers]
+    except ValueError:
+        before = []
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in zip(numbers, before, strict=False):
+            signal.signal(number, handler)
+
+
+def fit(
+    run: Run, stage: int, network: Network, training: Loader, validation: Loader, tasks: list[int]
+) -> Progress:
+    """Train `network` in place for one stage of `run`, from its checkpoint where there is one.
+
+    tasks  the classes whose AUC is reported after each epoch
+    Raises Interrupted where a signal asked to stop, MinicamError where the loss is not finite; in both cases the
+    checkpoint holds the last good state.
+    """
+    config = run.config
+    optimiser = SGD(config.lr, config.momentum, config.weight_decay, config.rates)
+    network.train_from(config.train_from)
+    progress = restore(run, stage, network, optimiser)
+    steps = config.epochs * len(training)
+    run.forget_after(stage, progress.epoch * len(training) + progress.batch, progress.epoch)
+    started = time.perf_counter() - progress.seconds
+
+    def save() -> float:
+        now = time.perf_counter()
+        progress.seconds = now - started
+        checkpoint.save(run.checkpoint(stage), network.params(), {
+            "progress": asdict(progress), "velocity": optimiser.velocity, "classes": list(training.dataset.classes), "tasks": list(training.dataset.tasks),
+        })
+        return now
+
+    saved = save()
+
+    with stop_between_steps() as stop:
+        while progress.epoch < config.epochs:
+            title = f"stage {stage}, epoch {progress.epoch + 1}/{config.epochs}"
+            done = progress.batch * config.batch
+            with tqdm(total=len(training.dataset), initial=done, desc=title, unit="image", disable=None) as bar:
+                for batch in training.shuffled(progress.epoch, progress.batch):
+                    step = progress.epoch * len(training) + progress.batch
+                    rate = min(1, (step + 1) / (config.warmup + 1)) * schedule(config.schedule, step / steps)
+                    network.seed_dropout(config.seed, (stage - 1) * steps + step)
+                    loss, p = softmax_loss.forward(network.forward(batch.x, learning=True), batch.labels)
+                    if not math.isfinite(loss):
+                        raise MinicamError(
+                            f"the loss is {loss} at step {step} of stage {stage}, so training stopped; "
+                            f"{run.checkpoint(stage)} holds the last good state; try a lower --lr than {config.lr}"
+                        )
+                    network.backward(softmax_loss.backward(p, batch.labels))
+                    optimiser.step(network.params(), network.grads(), rate)
+                    progress.batch += 1
+                    run.log(stage=stage, step=step, loss=float(loss), lr=config.lr * rate)
+                    bar.update(len(batch.labels))
+                    bar.set_postfix(loss=f"{loss:.3f}")
+                    if stop() or time.perf_counter() - saved > SAVE_EVERY:
+                        saved = save()
+                    if stop():
+                        raise Interrupted
+            labels = validation.dataset.labels
+            aucs = mean_auc(labels, probabilities_of(network, validation, "validation"), tasks)
+            progress.epoch, progress.batch = progress.epoch + 1, 0
+            figures = {validation.dataset.classes[task]: aucs[task] for task in tasks} | {"mean": aucs["mean"]}
+            run.log(stage=stage, epoch=progress.epoch, step=progress.epoch * len(training) - 1, validation=figures)
+            progress.finished = progress.epoch == config.epochs
+            saved = save()
+            if stop() and not progress.finished:
+                raise Interrupted
+    return progress
+
+
+def restore(run: Run, stage: int, network: Network, optimiser: SGD | None = None) -> Progress:
+    """Put a stage's checkpoint into the network (and the optimiser); without one, leave both as they are."""
+    path = run.checkpoint(stage)
+    if not path.exists():
+        return Progress()
+    params, state = checkpoint.load(path)
+    keras.assign(network.params(), params, path)
+    if optimiser is not None:
+        optimiser.velocity = {name: np.array(array) for name, array in state["velocity"].items()}
+    return Progress(**state["progress"])

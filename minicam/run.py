@@ -1,0 +1,146 @@
+"""The folder of a run: its configuration, what was logged, checkpoints, boxes, predictions, figures, pictures.
+
+    config.json                   every choice
+    metrics.jsonl                 a row a step, a row an epoch
+    stage1.h5, stage2.h5          checkpoints: the last good state of each stage, and of its optimiser
+    boxes.csv                     for every image its CAM box and its crop, in pixels of the original
+    predictions_stage{1,2}.csv    validation probabilities in the challenge's format
+    summary.json                  the figures of the table that is printed last
+    cams.png                      validation images with their CAMs and boxes, for a person to look at
+"""
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minicam import MinicamError
+from minicam.config import Config
+from minicam.data import Dataset
+
+BOX_COLUMNS = ("image_id", "split", "class", "x0", "y0", "x1", "y1", "crop_x0", "crop_y0", "crop_x1", "crop_y1")
+
+
+def new_folder(parent: Path = Path("runs")) -> Path:
+    """A name for a new run, by date and time, that is not taken."""
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for number in range(1, 1000):
+        folder = parent / (stamp if number == 1 else f"{stamp}_{number}")
+        if not folder.exists():
+            return folder
+    raise MinicamError(f"{parent} has a thousand runs of this second; choose a folder with --out")
+
+
+class Run:
+    """A run's folder on disk."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.folder, self.config = folder, config
+
+    @classmethod
+    def create(cls, folder: Path, config: Config) -> "Run":
+        """Make the folder. MinicamError where it already has something in it."""
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise MinicamError(f"{folder} exists already; choose a new folder with --out, or continue it with --resume")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            config.save(folder / "config.json")
+        except OSError as error:
+            raise MinicamError(f"cannot write the run to {folder}: {error.strerror or error}") from None
+        return cls(folder, config)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """An existing run. MinicamError where the folder is none."""
+        if not folder.is_dir():
+            raise MinicamError(f"{folder} is not a folder; give the folder of a run, as minicam.train printed it")
+        return cls(folder, Config.load(folder / "config.json"))
+
+    def checkpoint(self, stage: int) -> Path:
+        """The path of a stage's checkpoint."""
+        return self.folder / f"stage{stage}.h5"
+
+    # -- metrics.jsonl
+
+    def log(self, **row: object) -> None:
+        """Add a row."""
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def forget_after(self, stage: int, step: int, epoch: int) -> None:
+        """Keep the rows of this many steps and epochs of `stage`, and of earlier stages: a resumed run writes the rest."""
+        path = self.folder / "metrics.jsonl"
+        kept = []
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                row = json.loads(line)
+            except ValueError:  # the last line of a run that was killed while writing it
+                break
+            done = row["epoch"] <= epoch if "epoch" in row else row["step"] < step
+            if row["stage"] < stage or (row["stage"] == stage and done):
+                kept.append(line + "\n")
+        self.write("metrics.jsonl", "".join(kept))
+
+    # -- boxes, predictions, figures
+
+    def write_boxes(self, datasets: Sequence[Dataset], found: Sequence) -> None:
+        """Write boxes.csv: for each data set what `inference.locate` found."""
+        rows = [
+            (name, dataset.split, dataset.classes[k], *box, *crop)
+            for dataset, located in zip(datasets, found, strict=True)
+            for name, k, box, crop in zip(dataset.ids, located.predicted, located.boxes, located.crops, strict=True)
+        ]
+        self.write("boxes.csv", as_csv(BOX_COLUMNS, rows))
+
+    def read_crops(self, dataset: Dataset) -> np.ndarray | None:
+        """The crops (N, 4) of a data set's images from boxes.csv; None where there is no such file."""
+        path = self.folder / "boxes.csv"
+        if not path.exists():
+            return None
+        try:
+            with path.open(newline="") as file:
+                rows = {(row["split"], row["image_id"]): row for row in csv.DictReader(file)}
+            table = [[int(rows[dataset.split, name][key]) for key in BOX_COLUMNS[7:]] for name in dataset.ids]
+        except (KeyError, ValueError, TypeError) as error:
+            raise MinicamError(
+                f"{path} does not fit the {dataset.split} images ({error}); delete it to find the boxes again"
+            ) from None
+        return np.array(table)
+
+    def write_predictions(self, name: str, dataset: Dataset, probabilities: np.ndarray) -> None:
+        """Write probabilities (N, K) in the challenge's format: `image_id` and a column a task."""
+        self.write(name, predictions_csv(dataset, probabilities))
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the folder whole, or not at all."""
+        write_text(self.folder / name, text)
+
+
+def predictions_csv(dataset: Dataset, probabilities: np.ndarray) -> str:
+    """The challenge's format: `image_id`, then the probability of each task's class, always with a decimal point."""
+    columns = [dataset.classes.index(task) for task in dataset.tasks]
+    rows = [(name, *(f"{p[k]:.6f}" for k in columns)) for name, p in zip(dataset.ids, probabilities, strict=True)]
+    return as_csv(("image_id", *dataset.tasks), rows)
+
+
+def as_csv(header: Sequence, rows: Sequence[Sequence]) -> str:
+    """Rows as CSV text with a header and plain line ends."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, or not at all: under a temporary name first."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None

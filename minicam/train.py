@@ -1,0 +1,191 @@
+"""The paper's two stages: train on whole images, find the region that matters by its CAM, train again on the crops.
+
+    python -m minicam.train                            the built-in data, about a minute
+    python -m minicam.train --data DIR --weights FILE  ISIC-2017, or a folder of one's own images
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minicam import MinicamError, backend
+from minicam.cli import HelpFormatter, command
+from minicam.config import FIELDS, Config, default, make
+from minicam.data import Dataset, augment, limit
+from minicam.data.catalogue import LAYOUTS, open_split
+from minicam.data.loader import Loader
+from minicam.fit import Interrupted, fit
+from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of
+from minicam.metrics import summarise, table
+from minicam.model import NETWORKS, Network
+from minicam.optim import SCHEDULES
+from minicam.pictures import sheet_of_cams
+from minicam.run import Run, new_folder
+from minicam.weights import keras
+
+SHEET_IMAGES = 24
+
+
+def build(config: Config, classes: int) -> Network:
+    """The network as stage 1 starts with it: fresh from the seed, with the weights file in it where one is given."""
+    network = NETWORKS[config.network](classes, config.seed, config.dropout)
+    if config.weights is not None:
+        if not Path(config.weights).exists():
+            raise MinicamError(
+                f"{config.weights} is not there; fetch it with `python -m minicam.weights download`, name another "
+                "file with --weights, or start from nothing with --weights none"
+            )
+        keras.assign(network.params(), keras.read(config.weights), config.weights, optional=("CAM_conv", "CAM_fc"))
+    network.train_from(config.train_from)
+    return network
+
+
+def open_data(config: Config) -> tuple[Dataset, Dataset]:
+    """The training and the validation images of a run."""
+    training, validation = (
+        open_split(config.data, config.layout, split, config.seed, config.limit) for split in ("training", "validation")
+    )
+    return training, validation
+
+
+def train(run: Run, workers: int = 2) -> dict:
+    """Run both stages in the run's folder, from wherever its checkpoints are, and return the summary's figures.
+
+    Raises Interrupted where a signal asked to stop, and MinicamError for bad input.
+    """
+    config = run.config
+    training, validation = open_data(config)
+    network = build(config, len(training.classes))
+    tasks = [training.classes.index(task) for task in training.tasks]
+
+    def loader(dataset: Dataset, stage: int, crops: np.ndarray | None = None) -> Loader:
+        return loader_for(network, dataset, config, stage, workers, crops)
+
+    first = fit(run, 1, network, loader(training, 1), loader(validation, 1), tasks)
+
+    started = time.perf_counter()
+    located = locate(network, loader(validation, 1), config.crop_rule, "stage 1, validation")
+    run.write_predictions("predictions_stage1.csv", validation, located.probabilities)
+    crops = run.read_crops(training)
+    if crops is None:
+        found = locate(network, loader(training, 1), config.crop_rule, "stage 1, training")
+        run.write_boxes((training, validation), (found, located))
+        crops = found.crops
+    shown = np.arange(len(validation)) if len(validation) <= SHEET_IMAGES else limit(validation.labels, SHEET_IMAGES)
+    sheet_of_cams(network, loader(validation.subset(shown), 1), config.crop_rule).save(run.folder / "cams.png")
+    evaluating = time.perf_counter() - started
+
+    if config.stage2_from == "start":
+        network = build(config, len(training.classes))
+    second = fit(run, 2, network, loader(training, 2, crops), loader(validation, 2, located.crops), tasks)
+
+    started = time.perf_counter()
+    probabilities = probabilities_of(network, loader(validation, 2, located.crops), "stage 2, validation")
+    run.write_predictions("predictions_stage2.csv", validation, probabilities)
+    evaluating += time.perf_counter() - started
+    summary = summarise(
+        validation.labels,
+        located.probabilities,
+        probabilities,
+        validation.classes,
+        validation.tasks,
+        mean_box_iou(validation, located.boxes),
+        first.seconds + second.seconds + evaluating,
+    )
+    run.write("summary.json", json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. A flag that is not given is None, so that `--resume` can tell."""
+    p = argparse.ArgumentParser("python -m minicam.train", description=__doc__, formatter_class=HelpFormatter)
+
+    def add(group: argparse._ArgumentGroup, name: str, text: str, **options: object) -> None:
+        built_in, own = (default(name, own_data) for own_data in (False, True))
+        shown = _shown(built_in) if built_in == own else f"{_shown(built_in)}; with --data {_shown(own)}"
+        group.add_argument(f"--{name.replace('_', '-')}", help=f"{text} ({shown})".replace("%", "%%"), **options)
+
+    data = p.add_argument_group("images and weights")
+    add(data, "data", "folder with the images: ISIC-2017 as published, or your own (see the README)", metavar="DIR")
+    add(data, "layout", "of that folder", choices=LAYOUTS)
+    add(data, "limit", "take this many images of each split, stratified by class", type=int, metavar="N")
+    add(data, "size", "side in pixels of what the network sees", type=int, metavar="PX")
+    add(data, "augment", f"any of {', '.join(augment.NAMES)}, with commas between; or none", type=augment.parse)
+    add(data, "network", "which one", choices=NETWORKS)
+    add(data, "weights", "HDF5 file to start from, or none", metavar="FILE")
+    training = p.add_argument_group("training, each stage")
+    add(training, "epochs", "times through the images", type=int, metavar="N")
+    add(training, "batch", "images a step", type=int, metavar="N")
+    add(training, "lr", "learning rate", type=float)
+    add(training, "momentum", "0 is plain SGD", type=float)
+    add(training, "weight_decay", "of kernels, not of biases", type=float)
+    add(training, "schedule", "of the learning rate", choices=SCHEDULES)
+    add(training, "warmup", "steps in which the learning rate rises to its value", type=int, metavar="N")
+    add(training, "rates", "factors on the learning rate of single layers: LAYER=FACTOR,...", type=_rates)
+    add(training, "dropout", "probability of dropping a feature before CAM_fc", type=float)
+    add(training, "train_from", "lowest layer that learns; those below stay as they are", metavar="LAYER")
+    add(training, "stage2_from", "weights that stage 2 starts from", choices=("stage1", "start"))
+    crops = p.add_argument_group("from CAM to crop")
+    add(crops, "threshold", "fraction of the map's maximum", type=float)
+    add(crops, "padding", "on each side, as a fraction of the box", type=float)
+    add(crops, "minimum", "least side of a crop, as a fraction of the image's", type=float)
+    add(crops, "square", "grow the shorter side to the longer one", action=argparse.BooleanOptionalAction)
+    runs = p.add_argument_group("the run")
+    add(runs, "seed", "of everything that is drawn at random", type=int)
+    runs.add_argument("--out", metavar="DIR", help="folder of the run (a new one under runs/)")
+    runs.add_argument("--resume", metavar="RUN", help="continue this run, with the configuration that it has")
+    runs.add_argument("--workers", type=int, default=2, metavar="N", help="threads that read and augment images")
+    runs.add_argument("--device", choices=backend.DEVICES, default="auto", help="where to compute")
+    return p
+
+
+def _shown(value: object) -> str:
+    """A default as --help shows it."""
+    if isinstance(value, dict):
+        value = [f"{layer}={factor:g}" for layer, factor in value.items()]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(value) or "none"
+    return {None: "all" if value is None else "", True: "yes", False: "no"}.get(value, str(value))
+
+
+def _rates(text: str) -> dict[str, float]:
+    try:
+        return {layer: float(factor) for layer, factor in (part.split("=") for part in text.split(",") if part)}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as CAM_conv=10,CAM_fc=10") from None
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    options = vars(parser().parse_args(argv))
+    given = {name: options[name] for name in FIELDS if options.get(name) is not None}
+    if options["workers"] < 1:
+        raise MinicamError(f"--workers is {options['workers']}; it must be at least 1")
+    backend.choose_device(options["device"])
+    if options["resume"]:
+        clash = [*given, *(["out"] if options["out"] else [])]
+        if clash:
+            flag = clash[0].replace("_", "-")
+            raise MinicamError(f"--resume continues a run as it was configured; leave out --{flag}, or start a new run")
+        run = Run.open(Path(options["resume"]))
+    else:
+        config = make(**given)
+        open_data(config)  # what is wrong with the images or the weights is said before a folder is made
+        build(config, 3)
+        run = Run.create(Path(options["out"]) if options["out"] else new_folder(), config)
+    print(f"run: {run.folder}", flush=True)
+    try:
+        print(table(train(run, options["workers"])))
+    except Interrupted:
+        print(f"stopped; continue with: python -m minicam.train --resume {run.folder}", file=sys.stderr)
+        raise KeyboardInterrupt from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

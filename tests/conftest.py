@@ -1,0 +1,92 @@
+"""Fixtures that the whole suite shares, and what becomes of tests that cannot run."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """The same random numbers in every test, whatever ran before it."""
+    return np.random.default_rng(20170303)
+
+
+class Backend:
+    """Calls an op on one kind of array: `backend(conv.forward, x, w, b)` takes and returns NumPy arrays.
+
+    On the way it checks that the op leaves its arguments as they were, and hands it memory filled with NaN (in
+    integers, the largest number) wherever it asks for an empty array, so that an element it forgets to write shows.
+    """
+
+    def __init__(self, name: str, to_device: Callable, to_cpu: Callable) -> None:
+        self.name, self.to_device, self.to_cpu = name, to_device, to_cpu
+
+    def __call__(self, op: Callable, *args: Any, **kwargs: Any) -> Any:
+        placed = [self.to_device(a) if isinstance(a, np.ndarray) else a for a in (*args, *kwargs.values())]
+        before = [a.copy() if isinstance(a, np.ndarray) else a for a in (*args, *kwargs.values())]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(np, "empty", _poisoned)
+            patch.setattr(np, "empty_like", lambda a: _poisoned(a.shape, a.dtype))
+            result = op(*placed[: len(args)], **dict(zip(kwargs, placed[len(args) :], strict=True)))
+        for was, now in zip(before, placed, strict=True):
+            if isinstance(was, np.ndarray):
+                np.testing.assert_array_equal(self.to_cpu(now), was, err_msg="an op wrote into its argument")
+        return tuple(self.to_cpu(r) for r in result) if isinstance(result, tuple) else self.to_cpu(result)
+
+
+def _poisoned(shape: Any, dtype: Any = float) -> np.ndarray:
+    return np.full(shape, np.nan if np.issubdtype(dtype, np.floating) else np.iinfo(dtype).max, dtype)
+
+
+BACKENDS = {"numpy": lambda: Backend("numpy", lambda array: array, lambda array: array)}
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Every backend in turn. One that is missing on this machine skips in its factory in `BACKENDS`."""
+    return BACKENDS[request.param]()
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of the real data, named by MINICAM_REAL in the environment: it holds isic2017/ and weights/."""
+    if "MINICAM_REAL" not in os.environ:
+        pytest.skip("MINICAM_REAL is not set: no real images and weights to test with")
+    folder = Path(os.environ["MINICAM_REAL"])
+    for name in ("isic2017", "weights"):
+        if not (folder / name).is_dir():
+            pytest.fail(f"MINICAM_REAL is {folder}, which has no folder {name}")
+    return folder
+
+
+MUST_RUN = {"oracle", "real"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Any:
+    """With MINICAM_REQUIRE_ALL=1 a test marked oracle or real that skips has failed."""
+    report = yield
+    marks = MUST_RUN & {mark.name for mark in item.iter_markers()}
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    if skipped and marks and os.environ.get("MINICAM_REQUIRE_ALL") == "1":
+        _fail(report, f"marked {', '.join(sorted(marks))}")
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Any:
+    """The same for a file that skips as a whole, before its marks are known."""
+    report = yield
+    if report.skipped and os.environ.get("MINICAM_REQUIRE_ALL") == "1":
+        _fail(report, "a whole file")
+    return report
+
+
+def _fail(report: Any, what: str) -> None:
+    *_, reason = report.longrepr
+    report.outcome = "failed"
+    report.longrepr = f"MINICAM_REQUIRE_ALL=1, but this skipped ({what}): {reason}"

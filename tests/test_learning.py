@@ -1,0 +1,81 @@
+"""model and optim together: what a few steps of training must do, and the numbers they must give."""
+
+import math
+
+import numpy as np
+import pytest
+from gradcheck import relative_error
+from test_model import fixed_batch, fixed_network, loss_and_gradients
+
+from minicam.model import small_gap
+from minicam.optim import SGD
+
+
+def test_eight_images_are_learnt_by_heart(rng):
+    tints, noise = rng.standard_normal((8, 1, 1, 3)), rng.standard_normal((8, 16, 16, 3))
+    x = (tints + noise).astype(np.float32)
+    labels = np.array([0, 1, 2, 1, 0, 2, 2, 1])
+    network, optimiser = small_gap(), SGD(lr=0.01, momentum=0.9)
+    losses = []
+    for _ in range(100):
+        loss, grads = loss_and_gradients(network, x, labels)
+        optimiser.step(network.params(), grads)
+        losses.append(float(loss))
+    assert losses[0] == pytest.approx(math.log(3), rel=1e-6)
+    assert losses[-1] < 0.001
+    assert (network.forward(x).argmax(1) == labels).all()
+
+
+# Losses of the first three steps, and the norm of each gradient of the first one. The same training in PyTorch gives
+# them, too (test_oracle): they are right, and not merely what the code happened to give once.
+GOLDEN_LOSSES = [1.4645385013098764, 0.7424681968839548, 0.6382824038916138]
+GOLDEN_NORMS = {
+    "block1_conv1/kernel": 0.7231610070209646,
+    "block1_conv1/bias": 0.1291107735183873,
+    "block1_conv2/kernel": 2.115634380575989,
+    "block1_conv2/bias": 0.16169505626219824,
+    "block2_conv1/kernel": 3.182692957739823,
+    "block2_conv1/bias": 0.15229373178284442,
+    "block2_conv2/kernel": 5.149388536425352,
+    "block2_conv2/bias": 0.22332869240293737,
+    "CAM_conv/kernel": 9.330695581429802,
+    "CAM_conv/bias": 0.47430132329871155,
+    "CAM_fc/kernel": 5.11849415030022,
+    "CAM_fc/bias": 0.6348791072849581,
+}
+
+
+def first_losses(steps=3):
+    """SGD with momentum and weight decay on the fixed batch, from the fixed network."""
+    network, optimiser = fixed_network(), SGD(lr=0.01, momentum=0.9, weight_decay=0.01)
+    losses = []
+    for _ in range(steps):
+        loss, grads = loss_and_gradients(network, *fixed_batch())
+        optimiser.step(network.params(), grads)
+        losses.append(float(loss))
+    return losses
+
+
+def test_the_first_losses_are_golden():
+    assert first_losses() == pytest.approx(GOLDEN_LOSSES, rel=1e-9)
+
+
+def test_the_first_gradients_are_golden_by_name():
+    _, grads = loss_and_gradients(fixed_network(), *fixed_batch())
+    assert grads.keys() == GOLDEN_NORMS.keys()
+    for name, gradient in grads.items():
+        assert np.linalg.norm(gradient) == pytest.approx(GOLDEN_NORMS[name], rel=1e-9), name
+
+
+def test_float32_follows_float64_within_rounding():
+    """2e-2, as rounding may flip single ReLU signs and pooling maxima; layer by layer they agree to 1e-4."""
+    x, labels = fixed_batch()
+    loss, theirs = loss_and_gradients(fixed_network(), x, labels)
+    single = small_gap()
+    for name, array in fixed_network().params().items():
+        single.params()[name][...] = array
+    loss32, mine = loss_and_gradients(single, x.astype(np.float32), labels)
+    assert loss32 == pytest.approx(loss, rel=1e-4)
+    for name in theirs:
+        assert mine[name].dtype == np.float32
+        assert relative_error(mine[name], theirs[name]) < 2e-2, name
