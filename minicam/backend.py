@@ -5,10 +5,13 @@ that the rest of the library calls, and the type of its first array decides whic
 """
 
 import functools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from minicam import MinicamError
 
@@ -23,12 +26,13 @@ def by_array(numpy_function: Callable, cuda_function: Callable | None = None) ->
     name = f"{numpy_function.__module__}.{numpy_function.__name__.removesuffix('_numpy')}"
 
     @functools.wraps(numpy_function)
-    def dispatch(array: Any, *args: Any, **kwargs: Any) -> Any:
+    def dispatch(*args: Any, **kwargs: Any) -> Any:
+        array = args[0] if args else next(iter(kwargs.values()))
         if type(array) is np.ndarray:
-            return numpy_function(array, *args, **kwargs)
+            return numpy_function(*args, **kwargs)
         if cuda_function is None:
             raise MinicamError(f"{name} takes a numpy.ndarray, not {type(array).__name__}; it has no CUDA kernel yet")
-        return cuda_function(array, *args, **kwargs)
+        return cuda_function(*args, **kwargs)
 
     dispatch.__name__ = numpy_function.__name__.removesuffix("_numpy")
     return dispatch
@@ -44,3 +48,22 @@ def choose_device(name: str) -> str:
     if name in ("cuda", "emulator"):
         raise MinicamError(f"--device {name}: this version has no CUDA kernels yet; use --device cpu")
     return "cpu"
+
+
+def each(function: Callable, items: Sequence) -> list:
+    """[function(item) for item in items], on all cores: NumPy lets other threads run while it works on large arrays.
+
+    Inside, BLAS keeps to one thread: two libraries that both fill the machine with threads slow each other down.
+    """
+    with _blas().limit(limits=1, user_api="blas"):
+        return list(_pool().map(function, items))
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()

@@ -84,14 +84,20 @@ def fit(
     def save() -> float:
         now = time.perf_counter()
         progress.seconds = now - started
-        checkpoint.save(run.checkpoint(stage), network.params(), {
-            "progress": asdict(progress), "velocity": optimiser.velocity, "classes": list(training.dataset.classes), "tasks": list(training.dataset.tasks),
-        })
+        state = {
+            "progress": asdict(progress),
+            "velocity": optimiser.velocity,
+            "stage": stage,
+            "classes": list(training.dataset.classes),
+            "tasks": list(training.dataset.tasks),
+        }
+        checkpoint.save(run.checkpoint(stage), network.params(), state)
         return now
 
     saved = save()
 
-    with stop_between_steps() as stop:
+    # A diverging loss is told in one line of our own, so NumPy need not warn of it.
+    with stop_between_steps() as stop, np.errstate(over="ignore", invalid="ignore"):
         while progress.epoch < config.epochs:
             title = f"stage {stage}, epoch {progress.epoch + 1}/{config.epochs}"
             done = progress.batch * config.batch

@@ -73,7 +73,7 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def forget_after(self, stage: int, step: int, epoch: int) -> None:
-        """Keep the rows of this many steps and epochs of `stage`, and of earlier stages: a resumed run writes the rest."""
+        """Keep the rows of the first `step` steps and `epoch` epochs of `stage`: a resumed run writes the rest."""
         path = self.folder / "metrics.jsonl"
         kept = []
         for line in path.read_text().splitlines() if path.exists() else ():

@@ -1,11 +1,14 @@
 """ops/conv: the fast form against the loops, its gradients, its corners, and the blocks it works in."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from gradcheck import check_adjoint, check_backward, relative_error
 from hypothesis import given, settings
 
+from minicam import backend
 from minicam.ops import conv, relu
 
 # N, H, W, C, K, R, S
@@ -184,11 +187,27 @@ def test_blocks_of_patches(block_bytes, blocks, rng, monkeypatch):
     dy = rng.standard_normal((5, 7, 5, 4))
     naive, gradients = conv.forward_naive(x, w, b), conv.backward_numpy(dy, x, w)
     monkeypatch.setattr(conv, "BLOCK_BYTES", block_bytes)
-    sizes = [(i.stop - i.start, r.stop - r.start) for i, r, _ in conv._blocks_of_patches(x, 3, 3)]
-    assert sizes == blocks
+    monkeypatch.setattr(conv, "DW_PIXELS", 30)  # several parts for dw, too
+    parts = conv._parts(x, 3, 3, 4)
+    assert len(parts) == 4
+    assert [(i.stop - i.start, r.stop - r.start) for part in parts for i, r in part] == blocks
     assert relative_error(conv.forward_numpy(x, w, b), naive) < 1e-12
     for mine, theirs in zip(conv.backward_numpy(dy, x, w), gradients, strict=True):
         assert relative_error(mine, theirs) < 1e-12
+
+
+def test_the_number_of_threads_changes_no_bit(rng, monkeypatch):
+    x, w, b = (a.astype(np.float32) for a in arguments((5, 17, 15, 6, 7, 3, 3), rng).values())
+    dy = rng.standard_normal((5, 17, 15, 7)).astype(np.float32)
+    monkeypatch.setattr(conv, "BLOCK_BYTES", 5000)
+    monkeypatch.setattr(conv, "DW_PIXELS", 100)
+    results = []
+    for threads in (1, 3):
+        with ThreadPoolExecutor(threads) as pool:
+            monkeypatch.setattr(backend, "_pool", lambda pool=pool: pool)
+            results.append([conv.forward_numpy(x, w, b), *conv.backward_numpy(dy, x, w)])
+    for one, three in zip(*results, strict=True):
+        assert one.tobytes() == three.tobytes()
 
 
 def test_memory_does_not_grow_with_the_batch(rng):

@@ -25,8 +25,9 @@ ORDER = [
     {"layers"},
     {"model"},
     {"weights", "cam", "optim", "data", "metrics"},
-    {"config", "run", "pictures"},
-    {"stages", "fit"},
+    {"config"},
+    {"run", "inference"},
+    {"pictures", "fit"},
     {"train"},
     {"evaluate", "explain", "report", "bench"},
 ]

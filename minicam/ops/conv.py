@@ -11,16 +11,21 @@ Like every deep-learning library, this is a cross-correlation: the kernel is not
 
 NumPy turns it into matrix products: a row of the matrix of patches ("im2col") holds the R*S*C inputs of one output
 pixel, so that `patches @ w` is the convolution. All patches of one VGG16 layer would take 116 MB an image; they are
-made in blocks of about a megabyte, which also stay in the cache between being written and being multiplied.
+made in blocks of about a megabyte, which also stay in the cache between being written and being multiplied. Threads
+share the blocks, each with a BLAS of one thread.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from minicam.backend import by_array
+from minicam.backend import by_array, each
 
 BLOCK_BYTES = 1 << 20  # patches made at a time: about the size of a core's L2 cache
+PARTS = 16  # of the work, for as many threads as there are: enough for these to end at about the same time
+DW_PIXELS = 512  # a part of backward has at least: each makes a dw of its own, and these are then summed
+
+Block = tuple[slice, slice]  # images, rows
 
 
 def forward_naive(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = False) -> np.ndarray:
@@ -47,12 +52,16 @@ def forward_numpy(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = Fals
     (N, H, W, _), (R, S, _, K) = x.shape, w.shape
     y = np.empty((N, H, W, K), x.dtype)
     w = w.reshape(-1, K)  # (R*S*C, K)
-    for images, rows, patches in _blocks_of_patches(x, R, S):
-        block = patches @ w  # (pixels, R*S*C) (R*S*C, K) -> (pixels, K)
-        block += b
-        if relu:
-            np.maximum(block, 0, out=block)
-        y[images, rows] = block.reshape(y[images, rows].shape)
+
+    def part(blocks: list[Block]) -> None:
+        for images, rows, patches in _patches(x, R, S, blocks):
+            block = patches @ w  # (pixels, R*S*C) (R*S*C, K) -> (pixels, K)
+            block += b
+            if relu:
+                np.maximum(block, 0, out=block)
+            y[images, rows] = block.reshape(y[images, rows].shape)
+
+    each(part, _parts(x, R, S, PARTS))
     return y
 
 
@@ -67,9 +76,15 @@ def backward_numpy(
     R, S, _, K = w.shape
     if y is not None:
         dy = dy * (y > 0)
-    dw = np.zeros((w.size // K, K), w.dtype)  # (R*S*C, K)
-    for images, rows, patches in _blocks_of_patches(x, R, S):
-        dw += patches.T @ dy[images, rows].reshape(-1, K)  # (R*S*C, pixels) (pixels, K) -> (R*S*C, K)
+
+    def part(blocks: list[Block]) -> np.ndarray:
+        dw = np.zeros((w.size // K, K), w.dtype)
+        for images, rows, patches in _patches(x, R, S, blocks):
+            dw += patches.T @ dy[images, rows].reshape(-1, K)  # (R*S*C, pixels) (pixels, K) -> (R*S*C, K)
+        return dw
+
+    parts = min(PARTS, max(1, dy.size // K // DW_PIXELS))
+    dw = sum(each(part, _parts(x, R, S, parts)))
     dx = None
     if need_dx:
         turned = np.ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3))  # (R, S, K, C)
@@ -77,33 +92,37 @@ def backward_numpy(
     return dx, dw.reshape(w.shape), dy.sum((0, 1, 2))
 
 
-def _blocks_of_patches(x: np.ndarray, R: int, S: int) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Go over x in blocks: some rows of one image, or some whole images where these are small.
+def _parts(x: np.ndarray, R: int, S: int, parts: int) -> list[list[Block]]:
+    """Cut the work on x into blocks, and these into so many parts, to be done at the same time.
 
-    Yields the slice of the images, the slice of the rows, and their patches (pixels, R*S*C). The array of patches is
-    reused: it holds until the next one is asked for.
+    A block is some rows of one image, or some whole images where these are small. The cut depends on the shapes
+    alone, not on the number of threads; so neither does the order in which dw is summed, nor any bit of it.
     """
     N, H, W, C = x.shape
     row_bytes = W * R * S * C * x.itemsize
-    rows_at_once = min(H, max(1, BLOCK_BYTES // row_bytes))
-    images_at_once = min(N, max(1, BLOCK_BYTES // (row_bytes * H)))
-    buffer = np.empty((images_at_once * rows_at_once * W, R * S * C), x.dtype)
-    padded = np.zeros((images_at_once, H + R - 1, W + S - 1, C), x.dtype)
-    for n in range(0, N, images_at_once):
-        images = slice(n, min(n + images_at_once, N))
-        count = images.stop - n
-        padded[:count, R // 2 : R // 2 + H, S // 2 : S // 2 + W] = x[images]
+    n, p = max(1, BLOCK_BYTES // (row_bytes * H)), min(H, max(1, BLOCK_BYTES // row_bytes))
+    blocks = [
+        (slice(i, min(i + n, N)), slice(j, min(j + p, H))) for i in range(0, N, n) for j in range(0, H, p)
+    ]
+    return [blocks[i * len(blocks) // parts : (i + 1) * len(blocks) // parts] for i in range(parts)]
+
+
+def _patches(x: np.ndarray, R: int, S: int, blocks: list[Block]) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """For each block its images, its rows, and its patches (pixels, R*S*C), which hold until the next are asked for."""
+    _, H, W, C = x.shape
+    above, left = R // 2, S // 2
+    for images, rows in blocks:
+        count, height = images.stop - images.start, rows.stop - rows.start
+        padded = np.zeros((count, height + R - 1, W + S - 1, C), x.dtype)
+        top, bottom = max(rows.start - above, 0), min(rows.stop + R - 1 - above, H)  # rows that there are
+        first = top - (rows.start - above)
+        padded[:, first : first + bottom - top, left : left + W] = x[images, top:bottom]
         # A row of a patch, S pixels of C channels, is S*C numbers side by side in memory; the next patch starts C on.
         step = padded.strides
         windows = np.lib.stride_tricks.as_strided(
-            padded, (count, H, W, R, S * C), (step[0], step[1], step[2], step[1], step[3]), writeable=False
+            padded, (count, height, W, R, S * C), (step[0], step[1], step[2], step[1], step[3]), writeable=False
         )
-        for p in range(0, H, rows_at_once):
-            rows = slice(p, min(p + rows_at_once, H))
-            pixels = count * (rows.stop - p) * W
-            patches = buffer[:pixels]
-            patches.reshape(count, -1, W, R, S * C)[...] = windows[:, rows]
-            yield images, rows, patches
+        yield images, rows, windows.reshape(count * height * W, R * S * C)  # here they are copied
 
 
 forward = by_array(forward_numpy)
