@@ -54,9 +54,16 @@ def each(function: Callable, items: Sequence) -> list:
     """[function(item) for item in items], on all cores: NumPy lets other threads run while it works on large arrays.
 
     Inside, BLAS keeps to one thread: two libraries that both fill the machine with threads slow each other down.
+    What the caller's `np.errstate` says holds there, too; threads do not see it by themselves.
     """
+    errors = np.geterr()
+
+    def one(item: Any) -> Any:
+        with np.errstate(**errors):
+            return function(item)
+
     with _blas().limit(limits=1, user_api="blas"):
-        return list(_pool().map(function, items))
+        return list(_pool().map(one, items))
 
 
 @functools.cache

@@ -46,7 +46,9 @@ def normalise(maps: np.ndarray) -> np.ndarray:
 
 def upsample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Maps (N, h, w) at the given size (N, height, width): bilinear, half-pixel centres, edges repeated."""
-    return warp.resize(maps[..., None], size, maps.dtype.type)[..., 0]
+    large = warp.resize(maps[..., None], size, maps.dtype.type)[..., 0]
+    # Means lie between what they are means of, but for rounding, which must not make a constant map uneven.
+    return np.clip(large, maps.min((-2, -1), keepdims=True), maps.max((-2, -1), keepdims=True))
 
 
 def find_box(heat: np.ndarray, threshold: float = 0.2) -> Box:

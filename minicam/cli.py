@@ -4,6 +4,7 @@ import argparse
 import functools
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from minicam import MinicamError
 
@@ -30,6 +31,13 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[[list[str] | N
         return 0
 
     return run
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with an option in one line, as with all other bad input, without a screen of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise MinicamError(f"{message}; --help shows all options")
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

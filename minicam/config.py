@@ -58,6 +58,7 @@ class Config:
         self._demand("minimum", 0 <= self.minimum <= 1, "from 0 to 1")
         self._demand("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}")
         self._demand("stage2_from", self.stage2_from in ("stage1", "start"), "stage1 or start")
+        self._demand("rates", all(0 <= f < float("inf") for f in self.rates.values()), "factors of 0 or more")
         augment.parse(",".join(self.augment))
 
     def _demand(self, name: str, holds: bool, wanted: str) -> None:
@@ -82,7 +83,7 @@ class Config:
             return cls(**values)
         except FileNotFoundError:
             raise MinicamError(f"{path.parent} is not the folder of a run: it has no {path.name}") from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise MinicamError(f"{path} is not a configuration of this version of minicam: {error}") from None
 
 

@@ -77,6 +77,8 @@ def fit(
     optimiser = SGD(config.lr, config.momentum, config.weight_decay, config.rates)
     network.train_from(config.train_from)
     progress = restore(run, stage, network, optimiser)
+    if progress.finished:
+        return progress
     steps = config.epochs * len(training)
     run.forget_after(stage, progress.epoch * len(training) + progress.batch, progress.epoch)
     started = time.perf_counter() - progress.seconds
@@ -94,6 +96,12 @@ def fit(
         checkpoint.save(run.checkpoint(stage), network.params(), state)
         return now
 
+    def diverged(what: str, step: int) -> MinicamError:
+        return MinicamError(
+            f"{what} at step {step} of stage {stage}, so training stopped; {run.checkpoint(stage)} holds the "
+            f"last good state; try a lower --lr than {config.lr}"
+        )
+
     saved = save()
 
     # A diverging loss is told in one line of our own, so NumPy need not warn of it.
@@ -108,10 +116,7 @@ def fit(
                     network.seed_dropout(config.seed, (stage - 1) * steps + step)
                     loss, p = softmax_loss.forward(network.forward(batch.x, learning=True), batch.labels)
                     if not math.isfinite(loss):
-                        raise MinicamError(
-                            f"the loss is {loss} at step {step} of stage {stage}, so training stopped; "
-                            f"{run.checkpoint(stage)} holds the last good state; try a lower --lr than {config.lr}"
-                        )
+                        raise diverged(f"the loss is {loss}", step)
                     network.backward(softmax_loss.backward(p, batch.labels))
                     optimiser.step(network.params(), network.grads(), rate)
                     progress.batch += 1
@@ -122,14 +127,17 @@ def fit(
                         saved = save()
                     if stop():
                         raise Interrupted
-            labels = validation.dataset.labels
-            aucs = mean_auc(labels, probabilities_of(network, validation, "validation"), tasks)
             progress.epoch, progress.batch = progress.epoch + 1, 0
+            last = progress.epoch * len(training) - 1
+            probabilities = probabilities_of(network, validation, "validation")
+            if not np.isfinite(probabilities).all():
+                raise diverged("a probability of the validation is not finite", last)
+            aucs = mean_auc(validation.dataset.labels, probabilities, tasks)
             figures = {validation.dataset.classes[task]: aucs[task] for task in tasks} | {"mean": aucs["mean"]}
-            run.log(stage=stage, epoch=progress.epoch, step=progress.epoch * len(training) - 1, validation=figures)
+            run.log(stage=stage, epoch=progress.epoch, step=last, validation=figures)
             progress.finished = progress.epoch == config.epochs
             saved = save()
-            if stop() and not progress.finished:
+            if stop():
                 raise Interrupted
     return progress
 

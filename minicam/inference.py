@@ -1,7 +1,7 @@
 """What a trained network says of a set of images: probabilities, class activation maps, and the crops they lead to."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from minicam import cam
 from minicam.config import Config
 from minicam.data import Dataset
 from minicam.data.loader import Loader
+from minicam.metrics import summarise
 from minicam.model import Network
 from minicam.ops import softmax_loss
 
@@ -19,15 +20,21 @@ from minicam.ops import softmax_loss
 class Located:
     """What `locate` found for N images.
 
-    probabilities (N, K)    predicted (N,): the most probable class
-    boxes (N, 4)            the tight box of the CAM of that class, in pixels of the original
+    probabilities (N, K)
+    classes (N,)            the class whose CAM was looked at: the most probable one, unless another was asked for
+    boxes (N, 4)            the tight box of that CAM, in pixels of the original
     crops (N, 4)            that box made fit to be cropped: padded, squared and so on
     """
 
     probabilities: np.ndarray
-    predicted: np.ndarray
+    classes: np.ndarray
     boxes: np.ndarray
     crops: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence["Located"]) -> "Located":
+        """What was found for several sets of images, as one."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def loader_for(
@@ -46,10 +53,11 @@ def loader_for(
 def predict(network: Network, loader: Loader, title: str = "") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Batch by batch, in order: indices (B,), probabilities (B, K), and maps (B, h, w, K) at the network's own size.
 
-    Nothing of a batch is kept, so the memory needed does not grow with the number of images.
+    Nothing of a batch is kept, so the memory needed does not grow with the number of images. A bar shows how far it is
+    where there is a title for it.
     """
     w_fc = network.params()["CAM_fc/kernel"]
-    with tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False, disable=None) as bar:
+    with tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False, disable=None if title else True) as bar:
         for batch in loader.in_order():
             logits = network.forward(batch.x)
             # The probabilities are wanted, not the loss: any labels do.
@@ -69,17 +77,24 @@ def heat_of(maps: np.ndarray, classes: np.ndarray, size: int) -> np.ndarray:
     return cam.normalise(cam.upsample(chosen, (size, size)))
 
 
-def locate(network: Network, loader: Loader, rule: cam.CropRule, title: str = "") -> Located:
-    """Probabilities of whole images, and the boxes that the CAM of the predicted class leads to."""
-    probabilities, boxes, crops = [], [], []
+def locate_batches(
+    network: Network, loader: Loader, rule: cam.CropRule, title: str = "", asked: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, Located]]:
+    """Batch by batch: indices (B,), maps (B, h, w, K), normalised maps (B, size, size) of one class, and their boxes.
+
+    asked  the class whose CAM gives the boxes; None: the most probable one of each image
+    """
     for indices, p, maps in predict(network, loader, title):
-        probabilities.append(p)
-        for i, heat in zip(indices, heat_of(maps, p.argmax(1), loader.size), strict=True):
-            box, crop = cam.boxes_of(heat, loader.dataset.shape(i), rule)
-            boxes.append(box)
-            crops.append(crop)
-    p = np.concatenate(probabilities)
-    return Located(p, p.argmax(1), np.array(boxes), np.array(crops))
+        classes = p.argmax(1) if asked is None else np.full(len(p), asked)
+        heats = heat_of(maps, classes, loader.size)
+        pairs = [cam.boxes_of(h, loader.dataset.shape(i), rule) for i, h in zip(indices, heats, strict=True)]
+        boxes, crops = np.array(pairs).swapaxes(0, 1)  # (B, 2, 4) -> two of (B, 4)
+        yield indices, maps, heats, Located(p, classes, boxes, crops)
+
+
+def locate(network: Network, loader: Loader, rule: cam.CropRule, title: str = "") -> Located:
+    """Probabilities of whole images, and the boxes that the CAM of the most probable class leads to."""
+    return Located.joined([found for *_, found in locate_batches(network, loader, rule, title)])
 
 
 def mean_box_iou(dataset: Dataset, boxes: Any) -> float | None:
@@ -91,3 +106,16 @@ def mean_box_iou(dataset: Dataset, boxes: Any) -> float | None:
         if truth is not None:
             overlaps.append(cam.box_iou(tuple(box), truth))
     return float(np.mean(overlaps)) if overlaps else None
+
+
+def summary_of(dataset: Dataset, located: Located, probabilities: np.ndarray, seconds: float) -> dict:
+    """The figures of `summary.json`: what was located in stage 1, and the probabilities (N, K) of stage 2."""
+    return summarise(
+        dataset.labels,
+        located.probabilities,
+        probabilities,
+        dataset.classes,
+        dataset.tasks,
+        mean_box_iou(dataset, located.boxes),
+        seconds,
+    )

@@ -64,7 +64,8 @@ def paired_bootstrap(
 ) -> dict[str, float | None]:
     """The difference in mean AUC, second - first, with the 95 % interval (low, high) of a paired bootstrap.
 
-    Redrawn sets in which a task has no positive or no negative images are left out.
+    Redrawn sets in which a task has no positive or no negative images are left out; where that leaves none, as with
+    many classes of one image each, low and high are None.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), section 13.3, the percentile interval.
     """
@@ -74,8 +75,9 @@ def paired_bootstrap(
     N = len(labels)
     counts = np.random.default_rng(seed).multinomial(N, np.full(N, 1 / N), draws)  # (B, N)
     change = bootstrap_mean_auc(labels, second, tasks, counts) - bootstrap_mean_auc(labels, first, tasks, counts)
-    low, high = np.nanpercentile(change, [2.5, 97.5])
-    return {"mean": means[1] - means[0], "low": float(low), "high": float(high)}
+    change = change[np.isfinite(change)]
+    low, high = np.percentile(change, [2.5, 97.5]).tolist() if len(change) else (None, None)
+    return {"mean": means[1] - means[0], "low": low, "high": high}
 
 
 def summarise(
@@ -122,7 +124,7 @@ def table(summary: dict) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     lines = ["  ".join(f"{cell:{'<' if i == 0 else '>'}{widths[i]}}" for i, cell in enumerate(row)) for row in rows]
     difference = summary["difference"]
-    if difference["mean"] is not None:
+    if difference["low"] is not None:
         lines[-1] += f"   95 % interval {difference['low']:+.3f} to {difference['high']:+.3f}"
     if summary["box_iou"] is not None:
         lines.append(f"IoU of the CAM's box with the lesion's: {summary['box_iou']:.3f}")

@@ -17,7 +17,7 @@ class SGD:
     lr            the learning rate
     momentum      0 is plain SGD
     weight_decay  of kernels only: biases are not decayed
-    rates         factors on lr for single layers, by layer name: {"CAM_conv": 10.0, "CAM_fc": 10.0}
+    rates         factors on lr, by layer or by parameter: {"CAM_conv": 10.0, "CAM_fc/bias": 0.0}
     velocity      by parameter name; all of the state that a checkpoint has to keep
     """
 
@@ -36,7 +36,8 @@ class SGD:
                 self.velocity[name] = np.zeros_like(w)
             v = self.velocity[name]
             decay = self.weight_decay if kind == "kernel" else 0.0
-            sgd.forward(w, dw, v, self.lr * factor * self.rates.get(layer, 1.0), self.momentum, decay, out=(w, v))
+            rate = self.lr * factor * self.rates.get(name, self.rates.get(layer, 1.0))
+            sgd.forward(w, dw, v, rate, self.momentum, decay, out=(w, v))
 
 
 def schedule(name: str, progress: float) -> float:

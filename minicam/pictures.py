@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from minicam import cam
 from minicam.data import Dataset
 from minicam.data.loader import Loader
-from minicam.inference import heat_of, predict
+from minicam.inference import locate_batches
 from minicam.model import Network
 
 # From dark to bright in even steps of lightness, so that it survives greyscale printing and colour blindness.
@@ -35,13 +35,14 @@ def with_boxes(
     """The image (h, w, 3) with boxes, given in pixels of the original of `shape` (H, W), each in its colour."""
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
+    width = max(2, min(picture.size) // 160)
     across, down = image.shape[1] / shape[1], image.shape[0] / shape[0]
     for box, colour in boxes:
         if box is not None:
             x0, y0, x1, y1 = (
                 round(edge * scale) for edge, scale in zip(box, (across, down, across, down), strict=True)
             )
-            pen.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=colour, width=2)
+            pen.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=colour, width=width)
     return np.asarray(picture)
 
 
@@ -57,28 +58,40 @@ def fit_into(image: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(tile)
 
 
-def cam_row(
-    dataset: Dataset, i: int, heat: np.ndarray, box: cam.Box, crop: cam.Box, side: int = 160
-) -> list[np.ndarray]:
-    """Three square tiles of one image: with its boxes (and the lesion's, where known), with its CAM, and its crop."""
+def cam_pictures(
+    dataset: Dataset,
+    i: int,
+    heat: np.ndarray,
+    box: Sequence[int],
+    crop: Sequence[int],
+    side: int,
+    crop_side: int | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three pictures of one image: with its boxes (and the lesion's, where known), with its CAM, and its crop.
+
+    side       of the first two: a large original is reduced as long as both its sides stay this long
+    crop_side  the same of the crop; None: as in the original, pixel for pixel
+    """
     image, shape, mask = dataset.image(i, side), dataset.shape(i), dataset.mask(i)
     lesion = None if mask is None else cam.mask_box(mask, shape)
-    x0, y0, x1, y1 = crop
-    close = dataset.image(i, side, crop)
+    x0, y0, x1, y1 = (int(edge) for edge in crop)
+    close = dataset.image(i, crop_side, (x0, y0, x1, y1))
     across, down = close.shape[1] / shape[1], close.shape[0] / shape[0]
     left, top = int(x0 * across), int(y0 * down)
     close = close[top : max(round(y1 * down), top + 1), left : max(round(x1 * across), left + 1)]
     boxed = with_boxes(image, [(crop, CROP), (lesion, LESION), (box, CAM_BOX)], shape)
-    return [fit_into(boxed, side), fit_into(overlay(image, heat), side), fit_into(close, side)]
+    return boxed, overlay(image, heat), close
 
 
-def sheet_of_cams(network: Network, loader: Loader, rule: cam.CropRule) -> Image.Image:
-    """A contact sheet of all images of the loader, each with its CAM, its boxes and its crop."""
+def sheet_of_cams(network: Network, loader: Loader, rule: cam.CropRule, side: int = 160) -> Image.Image:
+    """A contact sheet of all images of the loader, each with its CAM, its boxes and its crop as tiles of `side`."""
     rows, captions, dataset = [], [], loader.dataset
-    for indices, probabilities, maps in predict(network, loader, "contact sheet"):
-        classes = probabilities.argmax(1)
-        for i, k, p, heat in zip(indices, classes, probabilities, heat_of(maps, classes, loader.size), strict=True):
-            rows.append(cam_row(dataset, i, heat, *cam.boxes_of(heat, dataset.shape(i), rule)))
+    for indices, _, heats, found in locate_batches(network, loader, rule, "contact sheet"):
+        for i, heat, p, k, box, crop in zip(
+            indices, heats, found.probabilities, found.classes, found.boxes, found.crops, strict=True
+        ):
+            pictures = cam_pictures(dataset, i, heat, box, crop, side, side)
+            rows.append([fit_into(picture, side) for picture in pictures])
             truth = "" if dataset.labels[i] < 0 else f", is {dataset.classes[dataset.labels[i]]}"
             captions.append(f"{dataset.ids[i]}: {dataset.classes[k]} {p[k]:.2f}{truth}")
     return sheet(rows, captions, "white: box of the CAM    blue: crop    green: lesion, where its mask is known")

@@ -13,8 +13,12 @@ import csv
 import io
 import json
 import os
+import shutil
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,8 @@ import numpy as np
 from minicam import MinicamError
 from minicam.config import Config
 from minicam.data import Dataset
+from minicam.model import NETWORKS, Network
+from minicam.weights import checkpoint, keras
 
 BOX_COLUMNS = ("image_id", "split", "class", "x0", "y0", "x1", "y1", "crop_x0", "crop_y0", "crop_x1", "crop_y1")
 
@@ -34,6 +40,15 @@ def new_folder(parent: Path = Path("runs")) -> Path:
         if not folder.exists():
             return folder
     raise MinicamError(f"{parent} has a thousand runs of this second; choose a folder with --out")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network of a finished stage; the names of its outputs, `classes`; and those that are scored, `tasks`."""
+
+    network: Network
+    classes: tuple[str, ...]
+    tasks: tuple[str, ...]
 
 
 class Run:
@@ -65,6 +80,19 @@ class Run:
         """The path of a stage's checkpoint."""
         return self.folder / f"stage{stage}.h5"
 
+    def trained(self, stage: int) -> Trained:
+        """The network of a stage as its training left it. MinicamError where that has not come to its end."""
+        path = self.checkpoint(stage)
+        params, state = checkpoint.load(path) if path.exists() else (None, None)
+        if state is None or not state["progress"]["finished"]:
+            raise MinicamError(
+                f"stage {stage} of {self.folder} is not finished; finish it with "
+                f"python -m minicam.train --resume {self.folder}"
+            )
+        network = NETWORKS[self.config.network](len(state["classes"]), self.config.seed, self.config.dropout)
+        keras.assign(network.params(), params, path)
+        return Trained(network, tuple(state["classes"]), tuple(state["tasks"]))
+
     # -- metrics.jsonl
 
     def log(self, **row: object) -> None:
@@ -90,12 +118,7 @@ class Run:
 
     def write_boxes(self, datasets: Sequence[Dataset], found: Sequence) -> None:
         """Write boxes.csv: for each data set what `inference.locate` found."""
-        rows = [
-            (name, dataset.split, dataset.classes[k], *box, *crop)
-            for dataset, located in zip(datasets, found, strict=True)
-            for name, k, box, crop in zip(dataset.ids, located.predicted, located.boxes, located.crops, strict=True)
-        ]
-        self.write("boxes.csv", as_csv(BOX_COLUMNS, rows))
+        self.write("boxes.csv", boxes_csv(datasets, found))
 
     def read_crops(self, dataset: Dataset) -> np.ndarray | None:
         """The crops (N, 4) of a data set's images from boxes.csv; None where there is no such file."""
@@ -103,7 +126,7 @@ class Run:
         if not path.exists():
             return None
         try:
-            with path.open(newline="") as file:
+            with path.open(newline="", encoding="utf-8") as file:
                 rows = {(row["split"], row["image_id"]): row for row in csv.DictReader(file)}
             table = [[int(rows[dataset.split, name][key]) for key in BOX_COLUMNS[7:]] for name in dataset.ids]
         except (KeyError, ValueError, TypeError) as error:
@@ -121,6 +144,16 @@ class Run:
         write_text(self.folder / name, text)
 
 
+def boxes_csv(datasets: Sequence[Dataset], found: Sequence) -> str:
+    """For each image of each data set what `inference.locate` found: class, tight box of its CAM, and crop."""
+    rows = [
+        (name, dataset.split, dataset.classes[k], *box, *crop)
+        for dataset, located in zip(datasets, found, strict=True)
+        for name, k, box, crop in zip(dataset.ids, located.classes, located.boxes, located.crops, strict=True)
+    ]
+    return as_csv(BOX_COLUMNS, rows)
+
+
 def predictions_csv(dataset: Dataset, probabilities: np.ndarray) -> str:
     """The challenge's format: `image_id`, then the probability of each task's class, always with a decimal point."""
     columns = [dataset.classes.index(task) for task in dataset.tasks]
@@ -136,11 +169,41 @@ def as_csv(header: Sequence, rows: Sequence[Sequence]) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a file of text, as UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole, or not at all: under a temporary name first."""
     temporary = path.with_name(path.name + ".part")
     try:
-        temporary.write_text(text)
+        temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def whole_folder(out: Path, replaceable: Collection[str] = ()) -> Iterator[Path]:
+    """A folder to write into, whose contents move to `out` when all is done, and vanish where anything fails.
+
+    replaceable  names that `out` may hold already, to be replaced; MinicamError where it holds anything else
+    """
+    try:
+        new = not out.exists()
+        others = [] if new else sorted(entry.name for entry in out.iterdir() if entry.name not in replaceable)
+        if others:
+            raise MinicamError(f"{out} is not empty, it holds {others[0]}; choose a new folder with --out")
+        out.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=out))  # within: another place may be another disk
+        try:
+            yield part
+            for entry in part.iterdir():
+                os.replace(entry, out / entry.name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            if new and not any(out.iterdir()):
+                out.rmdir()
+    except OSError as error:
+        raise MinicamError(f"cannot write to {out}: {error.strerror or error}") from None

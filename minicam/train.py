@@ -5,6 +5,7 @@
 """
 
 import argparse
+import io
 import json
 import sys
 import time
@@ -14,18 +15,19 @@ from pathlib import Path
 import numpy as np
 
 from minicam import MinicamError, backend
-from minicam.cli import HelpFormatter, command
+from minicam.cli import HelpFormatter, Parser, command
 from minicam.config import FIELDS, Config, default, make
 from minicam.data import Dataset, augment, limit
 from minicam.data.catalogue import LAYOUTS, open_split
 from minicam.data.loader import Loader
 from minicam.fit import Interrupted, fit
-from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of
-from minicam.metrics import summarise, table
+from minicam.inference import loader_for, locate, probabilities_of, summary_of
+from minicam.layers import MaxPool
+from minicam.metrics import table
 from minicam.model import NETWORKS, Network
 from minicam.optim import SCHEDULES
 from minicam.pictures import sheet_of_cams
-from minicam.run import Run, new_folder
+from minicam.run import Run, new_folder, write_bytes
 from minicam.weights import keras
 
 SHEET_IMAGES = 24
@@ -42,6 +44,13 @@ def build(config: Config, classes: int) -> Network:
             )
         keras.assign(network.params(), keras.read(config.weights), config.weights, optional=("CAM_conv", "CAM_fc"))
     network.train_from(config.train_from)
+    names = [layer.name for layer in network.layers if layer.params]
+    for name in config.rates:
+        if name not in names and name not in network.params():
+            raise MinicamError(f"--rates names {name}, which is no layer; choose from {', '.join(names)}")
+    smallest = 2 ** sum(isinstance(layer, MaxPool) for layer in network.layers)
+    if config.size < smallest:
+        raise MinicamError(f"--size is {config.size}; {config.network} needs at least {smallest}")
     return network
 
 
@@ -77,7 +86,9 @@ def train(run: Run, workers: int = 2) -> dict:
         run.write_boxes((training, validation), (found, located))
         crops = found.crops
     shown = np.arange(len(validation)) if len(validation) <= SHEET_IMAGES else limit(validation.labels, SHEET_IMAGES)
-    sheet_of_cams(network, loader(validation.subset(shown), 1), config.crop_rule).save(run.folder / "cams.png")
+    picture = io.BytesIO()
+    sheet_of_cams(network, loader(validation.subset(shown), 1), config.crop_rule).save(picture, "PNG")
+    write_bytes(run.folder / "cams.png", picture.getvalue())
     evaluating = time.perf_counter() - started
 
     if config.stage2_from == "start":
@@ -88,22 +99,14 @@ def train(run: Run, workers: int = 2) -> dict:
     probabilities = probabilities_of(network, loader(validation, 2, located.crops), "stage 2, validation")
     run.write_predictions("predictions_stage2.csv", validation, probabilities)
     evaluating += time.perf_counter() - started
-    summary = summarise(
-        validation.labels,
-        located.probabilities,
-        probabilities,
-        validation.classes,
-        validation.tasks,
-        mean_box_iou(validation, located.boxes),
-        first.seconds + second.seconds + evaluating,
-    )
+    summary = summary_of(validation, located, probabilities, first.seconds + second.seconds + evaluating)
     run.write("summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line. A flag that is not given is None, so that `--resume` can tell."""
-    p = argparse.ArgumentParser("python -m minicam.train", description=__doc__, formatter_class=HelpFormatter)
+    p = Parser("python -m minicam.train", description=__doc__, formatter_class=HelpFormatter)
 
     def add(group: argparse._ArgumentGroup, name: str, text: str, **options: object) -> None:
         built_in, own = (default(name, own_data) for own_data in (False, True))
@@ -168,21 +171,21 @@ def main(argv: list[str] | None = None) -> None:
     if options["workers"] < 1:
         raise MinicamError(f"--workers is {options['workers']}; it must be at least 1")
     backend.choose_device(options["device"])
-    if options["resume"]:
-        clash = [*given, *(["out"] if options["out"] else [])]
+    if options["resume"] is not None:
+        clash = [*given, *(["out"] if options["out"] is not None else [])]
         if clash:
             flag = clash[0].replace("_", "-")
             raise MinicamError(f"--resume continues a run as it was configured; leave out --{flag}, or start a new run")
         run = Run.open(Path(options["resume"]))
     else:
         config = make(**given)
-        open_data(config)  # what is wrong with the images or the weights is said before a folder is made
-        build(config, 3)
-        run = Run.create(Path(options["out"]) if options["out"] else new_folder(), config)
+        training, _ = open_data(config)  # what is wrong with the images or the weights is said before a folder is made
+        build(config, len(training.classes))
+        run = Run.create(new_folder() if options["out"] is None else Path(options["out"]), config)
     print(f"run: {run.folder}", flush=True)
     try:
         print(table(train(run, options["workers"])))
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         print(f"stopped; continue with: python -m minicam.train --resume {run.folder}", file=sys.stderr)
         raise KeyboardInterrupt from None
 

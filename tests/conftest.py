@@ -63,6 +63,20 @@ def real() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run on the built-in data, as small as one can be. Shared: change a copy of it only.
+
+    It has learned next to nothing. The threshold is high so that its boxes are more than the whole image each time.
+    """
+    from minicam.train import main
+
+    folder = tmp_path_factory.mktemp("small") / "run"
+    options = "--limit 24 --epochs 1 --size 32 --batch 8 --warmup 0 --lr 0.1 --threshold 0.8 --out"
+    assert main([*options.split(), str(folder)]) == 0
+    return folder
+
+
 MUST_RUN = {"oracle", "real"}
 
 

@@ -4,6 +4,7 @@ Every image's randomness comes from the seed, the epoch and the image's own numb
 a run is the same whatever the number of threads, and can be resumed at any batch.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -82,6 +83,7 @@ class Loader:
         H, W = self.dataset.shape(i)
         box = (0, 0, W, H) if self.boxes is None else tuple(int(edge) for edge in self.boxes[i])
         image = self.dataset.image(i, self.size, box)
-        reduction = np.array([image.shape[1] / W, image.shape[0] / H] * 2)  # it may have been read at half its size
-        affine = augment.affine(geometry, tuple(box * reduction), (self.size, self.size))
+        # It may have been read at 1/2, 1/4 or 1/8, its sides rounded up: their quotient is only about that factor.
+        factor = 2 ** round(math.log2(W / image.shape[1]))
+        affine = augment.affine(geometry, tuple(edge / factor for edge in box), (self.size, self.size))
         return warp.forward(image[None], affine[None], (self.size, self.size), (self.colour @ colours)[None])[0]

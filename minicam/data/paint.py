@@ -10,8 +10,8 @@ SIDE = 384
 ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) + 0.5
 
 # How strongly a pigment takes red, green and blue out of the light. The tints overlap: see TINT_SPREAD.
-TINTS = {"nevus": (0.50, 0.92, 1.08), "melanoma": (0.74, 0.88, 0.88), "seborrheic_keratosis": (0.46, 0.74, 1.16)}
-TINT_SPREAD = 0.10
+TINTS = {"nevus": (0.50, 0.94, 1.06), "melanoma": (0.70, 0.92, 0.84), "seborrheic_keratosis": (0.46, 0.74, 1.16)}
+TINT_SPREAD = 0.25
 # Deviation of the outline from an ellipse, the range of its waves around the border, and the width of the border.
 OUTLINES = {"nevus": (0.02, 2, 5, 8.0), "melanoma": (0.06, 3, 9, 4.0), "seborrheic_keratosis": (0.03, 2, 6, 1.5)}
 
@@ -55,7 +55,7 @@ def lesion(picture: np.ndarray, label: str, rng: np.random.Generator) -> np.ndar
     depth = radius - np.hypot(u, v) / outline  # about how many pixels inside the border
     cover = sigmoid(2 * depth / (width * rng.uniform(0.7, 1.4)))
 
-    density = rng.uniform(0.45, 0.75) * (1 + 0.08 * smooth_noise(rng, 24, u.shape))
+    density = rng.uniform(0.6, 0.9) * (1 + 0.08 * smooth_noise(rng, 24, u.shape))
     if label == "nevus":
         density *= 0.8 + 0.4 * np.clip(depth / radius, 0, 1)
     elif label == "melanoma":
@@ -94,12 +94,12 @@ def distract(picture: np.ndarray, mask: np.ndarray, rng: np.random.Generator) ->
     """Paint over the picture, in place, what the network should learn to ignore. None of it depends on the class."""
     for _ in range(rng.choice([0, 0, 0, 2, 6])):
         gel_bubble(picture, rng)
-    hairs(picture, rng.choice([0, 0, 3, 8, 14]), rng)
-    if rng.random() < 0.3:
+    hairs(picture, rng.choice([0, 0, 3, 6, 10]), rng)
+    if rng.random() < 0.25:
         sticker(picture, mask, rng)
     if rng.random() < 0.25:
         ruler(picture, rng)
-    if rng.random() < 0.25:  # the dark corners of a dermoscope's round field of view
+    if rng.random() < 0.15:  # the dark corners of a dermoscope's round field of view
         away = np.hypot(COLUMNS - SIDE / 2, ROWS - SIDE / 2)
         picture *= (1 - 0.92 * sigmoid((away - rng.uniform(0.5, 0.62) * SIDE) / 4))[..., None]
 

@@ -1,0 +1,101 @@
+"""How good is a saved run on a labelled set? Both of its stages as in training, and the same table.
+
+    python -m minicam.evaluate RUN --split test             images of its own data
+    python -m minicam.evaluate RUN --data DIR --split test  images from elsewhere
+
+The images must be of the run's classes. Those of a folder of one's own are the classes of its training images, so it
+needs some of each, whatever the split that is evaluated; in which order they stand does not matter.
+
+A new folder takes what a run writes of its own validation images: predictions_stage1.csv and predictions_stage2.csv
+(the challenge's format), boxes.csv, and summary.json, where the seconds are those of the evaluation alone.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from minicam import MinicamError, backend
+from minicam.cli import HelpFormatter, Parser, command
+from minicam.data import Dataset
+from minicam.data.catalogue import LAYOUTS, open_split
+from minicam.inference import loader_for, locate, probabilities_of, summary_of
+from minicam.metrics import table
+from minicam.run import Run, boxes_csv, predictions_csv, whole_folder, write_text
+
+SPLITS = ("training", "validation", "test")
+FILES = ("predictions_stage1.csv", "predictions_stage2.csv", "boxes.csv", "summary.json")
+
+
+def in_terms_of(dataset: Dataset, classes: Sequence[str], tasks: Sequence[str]) -> Dataset:
+    """The data set with the classes in the order of a network's outputs. MinicamError where they are others."""
+    if sorted(dataset.classes) != sorted(classes):
+        raise MinicamError(
+            f"the images are of the classes {', '.join(dataset.classes)}; the run was trained on {', '.join(classes)}; "
+            "evaluate it on images of its own classes, each by its name there"
+        )
+    number = np.array([classes.index(name) for name in dataset.classes])
+    return replace(dataset, labels=number[dataset.labels], classes=tuple(classes), tasks=tuple(tasks))
+
+
+def evaluate(run: Run, dataset: Dataset, out: Path, workers: int = 2) -> dict:
+    """Write into `out` what the run says of the images, and return the figures of the summary."""
+    config, first, second = run.config, run.trained(1), run.trained(2)
+    dataset = in_terms_of(dataset, first.classes, first.tasks)
+    with whole_folder(out, FILES) as folder:
+        started = time.perf_counter()
+        whole = loader_for(first.network, dataset, config, 1, workers)
+        located = locate(first.network, whole, config.crop_rule, "stage 1")
+        close = loader_for(second.network, dataset, config, 2, workers, located.crops)
+        probabilities = probabilities_of(second.network, close, "stage 2")
+        summary = summary_of(dataset, located, probabilities, time.perf_counter() - started)
+        texts = (
+            predictions_csv(dataset, located.probabilities),
+            predictions_csv(dataset, probabilities),
+            boxes_csv([dataset], [located]),
+            json.dumps(summary, indent=2) + "\n",
+        )
+        for name, text in zip(FILES, texts, strict=True):
+            write_text(folder / name, text)
+    return summary
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = Parser("python -m minicam.evaluate", description=__doc__, formatter_class=HelpFormatter)
+    p.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    p.add_argument("--data", metavar="DIR", help="folder with the images (those of the run)")
+    p.add_argument("--layout", choices=LAYOUTS, help="of that folder (auto)")
+    p.add_argument("--split", choices=SPLITS, required=True, help="which of the images")
+    p.add_argument("--limit", type=int, metavar="N", help="take this many images, stratified by class (all)")
+    out = "a new folder, or that of an evaluation, which is replaced (evaluation_SPLIT in the folder of the run)"
+    p.add_argument("--out", type=Path, metavar="DIR", help=out)
+    p.add_argument("--workers", type=int, default=2, metavar="N", help="threads that read images")
+    p.add_argument("--device", choices=backend.DEVICES, default="auto", help="where to compute")
+    return p
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    options = parser().parse_args(argv)
+    if options.workers < 1:
+        raise MinicamError(f"--workers is {options.workers}; it must be at least 1")
+    backend.choose_device(options.device)
+    run = Run.open(options.run)
+    config = run.config
+    data, layout = (config.data, config.layout) if options.data is None else (options.data, "auto")
+    dataset = open_split(data, options.layout or layout, options.split, config.seed, options.limit)
+    out = options.out or run.folder / f"evaluation_{options.split}"
+    summary = evaluate(run, dataset, out, options.workers)
+    print(f"written to {out}")
+    print(table(summary))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""What commands share: exit codes, one line on stderr, help that reads well; and choosing where to compute."""
+
+import os
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from minicam import MinicamError, backend
+from minicam.cli import HelpFormatter, Parser, command
+
+
+def run(main, argv=None):
+    return command(main)(argv)
+
+
+def raising(error):
+    def main(argv):
+        raise error
+
+    return main
+
+
+def test_success_is_0_and_the_arguments_are_handed_on(capsys):
+    seen = []
+    assert run(seen.append, ["--x"]) == 0
+    assert seen == [["--x"]]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_bad_input_is_2_and_one_line(capsys):
+    assert run(raising(MinicamError("the file\n  x is\tempty; copy it again"))) == 2
+    assert capsys.readouterr() == ("", "minicam: the file x is empty; copy it again\n")
+
+
+def test_ctrl_c_is_130_and_one_line(capsys):
+    assert run(raising(KeyboardInterrupt)) == 130
+    assert capsys.readouterr() == ("", "minicam: interrupted\n")
+
+
+def test_a_mistake_of_our_own_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run(raising(ZeroDivisionError()))
+
+
+def test_the_command_keeps_its_name_and_docstring():
+    def main(argv):
+        """What it does."""
+
+    assert (command(main).__name__, command(main).__doc__) == ("main", "What it does.")
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    """As `| head` does: the pipe is closed before anything is printed."""
+    program = (
+        "import sys; sys.stdin.readline()\n"
+        "from minicam.cli import command\n"
+        "def main(argv):\n"
+        "    for _ in range(10000): print('x' * 100)\n"
+        "sys.exit(command(main)([]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=os.path.dirname(os.path.dirname(__file__)),
+    )
+    process.stdout.close()
+    _, error = process.communicate(b"go\n", timeout=60)
+    assert error == b""
+    assert process.returncode == 0
+
+
+def parser():
+    p = Parser("program", formatter_class=HelpFormatter)
+    p.add_argument("--size", type=int, default=64, help="side in pixels")
+    p.add_argument("--out", help="folder")
+    p.add_argument("--quiet", action="store_true", help="say less")
+    return p
+
+
+def test_a_wrong_option_is_one_line():
+    with pytest.raises(MinicamError) as caught:
+        parser().parse_args(["--size", "x"])
+    assert str(caught.value) == "argument --size: invalid int value: 'x'; --help shows all options"
+
+
+def test_help_shows_defaults_where_there_are_any():
+    text = " ".join(parser().format_help().split())
+    assert "side in pixels (default: 64)" in text
+    assert "None" not in text
+    assert "False" not in text
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu"])
+def test_devices_that_there_are(name):
+    assert backend.choose_device(name) == "cpu"
+
+
+@pytest.mark.parametrize("name", ["cuda", "emulator"])
+def test_devices_that_are_to_come(name):
+    with pytest.raises(MinicamError) as caught:
+        backend.choose_device(name)
+    assert str(caught.value) == f"--device {name}: this version has no CUDA kernels yet; use --device cpu"
+
+
+def test_a_device_that_there_is_not():
+    with pytest.raises(MinicamError) as caught:
+        backend.choose_device("tpu")
+    assert str(caught.value) == "device 'tpu' is not known; choose one of auto, cpu, cuda, emulator"
+
+
+def test_each_keeps_the_order_whoever_is_done_first():
+    first, done = threading.Event(), []
+
+    def slow_at_first(i):
+        if i == 0 and backend._pool()._max_workers > 1:
+            first.wait(10)
+        done.append(i)
+        first.set()
+        return 10 * i
+
+    assert backend.each(slow_at_first, range(5)) == [0, 10, 20, 30, 40]
+    assert sorted(done) == [0, 1, 2, 3, 4]
+    assert backend.each(slow_at_first, []) == []
+
+
+def test_an_error_within_each_is_the_callers():
+    with pytest.raises(ZeroDivisionError):
+        backend.each(lambda i: 1 / i, [2, 1, 0, 3])
+
+
+def test_within_each_blas_keeps_to_one_thread_and_gets_them_back():
+    def threads_of_blas(_=None):
+        return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads_of_blas()
+        assert set(before) == {2}
+        for found in backend.each(threads_of_blas, range(4)):
+            assert set(found) == {1}
+        assert threads_of_blas() == before
+
+
+def test_within_each_numpy_warns_as_the_caller_wishes():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with np.errstate(over="ignore"):
+            assert backend.each(lambda x: np.float32(x) * np.float32(1e38), [1e38] * 3) == [np.inf] * 3
+        with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+            backend.each(lambda x: np.float32(x) * np.float32(1e38), [1e38] * 3)

@@ -1,0 +1,85 @@
+"""The configuration: defaults that suit the data, values that cannot be, and the file that it is kept in."""
+
+import json
+
+import pytest
+
+from minicam import MinicamError
+from minicam.config import FIELDS, FOR_YOUR_DATA, Config, default, make
+
+
+def test_without_data_the_defaults_are_those_of_the_built_in_job():
+    assert make() == Config()
+    assert make(epochs=None, rates=None) == Config()
+    assert Config().network == "small_gap"
+    assert Config().weights is None
+
+
+def test_with_data_they_are_those_for_ones_own():
+    config = make(data="images")
+    for name in FIELDS:
+        expected = "images" if name == "data" else FOR_YOUR_DATA.get(name, getattr(Config(), name))
+        assert getattr(config, name) == expected, name
+    assert config.network == "vgg16_gap"
+    assert config.size == 224
+
+
+def test_what_is_given_counts_more_than_a_default():
+    config = make(data="images", size=33, rates={}, square=False, lr=0.5)
+    assert (config.size, config.rates, config.square, config.lr) == (33, {}, False, 0.5)
+    assert config.epochs == FOR_YOUR_DATA["epochs"]
+
+
+def test_the_weights_none_are_no_weights():
+    assert make(data="images", weights="none").weights is None
+    assert make(weights="none").weights is None
+    assert make(weights="file.h5").weights == "file.h5"
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_default_says_what_make_does(name):
+    assert default(name, own_data=False) == getattr(make(), name)
+    if name != "data":
+        assert default(name, own_data=True) == getattr(make(data="images"), name)
+
+
+def test_the_defaults_for_own_data_name_fields_and_layers_that_there_are():
+    from minicam.model import NETWORKS
+
+    assert FOR_YOUR_DATA.keys() <= set(FIELDS)
+    params = NETWORKS[FOR_YOUR_DATA["network"]]().params()
+    layers = {name.split("/")[0] for name in params}
+    assert set(FOR_YOUR_DATA["rates"]) <= layers | params.keys()
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path):
+    config = make(data="images", augment=("flip", "colour"), rates={"CAM_fc": 3.0}, limit=7, train_from="CAM_conv")
+    config.save(tmp_path / "config.json")
+    assert Config.load(tmp_path / "config.json") == config
+    assert json.loads((tmp_path / "config.json").read_text()).keys() == set(FIELDS)
+
+
+def test_the_crop_rule_is_made_of_its_parts():
+    rule = Config(threshold=0.3, padding=0.25, minimum=0.4, square=False).crop_rule
+    assert (rule.threshold, rule.padding, rule.minimum, rule.square) == (0.3, 0.25, 0.4, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"schedule": "linear"}, "--schedule is linear; it must be one of constant, cosine, step"),
+        ({"stage2_from": "stage2"}, "--stage2-from is stage2; it must be stage1 or start"),
+        ({"augment": ("flip", "spin")}, "augmentation 'spin' is not known; choose from"),
+        ({"train_from": "x", "batch": 0}, "--batch is 0; it must be at least 1"),
+        ({"rates": {"CAM_fc": float("inf")}}, "--rates is {'CAM_fc': inf}; it must be factors of 0 or more"),
+    ],
+)
+def test_values_that_cannot_be(values, said):
+    with pytest.raises(MinicamError) as caught:
+        Config(**values)
+    assert str(caught.value).startswith(said)
+
+
+def test_it_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        Config().lr = 3
