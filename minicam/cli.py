@@ -2,23 +2,26 @@
 
 import argparse
 import functools
+import re
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import NoReturn
 
 from minicam import MinicamError
 
 
-def command(main: Callable[[list[str] | None], None]) -> Callable[[list[str] | None], int]:
+def command(main: Callable[[list[str] | None], int | None]) -> Callable[[list[str] | None], int]:
     """Turn `main(argv)` into a command that returns its exit code.
 
-    0 is success. A `MinicamError` is printed as one line and gives 2, as argparse's own errors do. Ctrl-C gives 130.
+    0 is success, which is what None means. A `MinicamError` is printed as one line and gives 2, as argparse's own
+    errors do. Ctrl-C gives 130.
     """
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> int:
         try:
-            main(argv)
+            return main(argv) or 0
         except MinicamError as error:
             print(f"minicam: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
@@ -28,7 +31,6 @@ def command(main: Callable[[list[str] | None], None]) -> Callable[[list[str] | N
         except BrokenPipeError:  # the reader went away, as `| head` does
             sys.stderr.close()
             return 0
-        return 0
 
     return run
 
@@ -41,7 +43,17 @@ class Parser(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults beside each option, except where there is none to show."""
+    """Module docstrings as they were written, and defaults beside each option where there are any to show."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Wrap paragraphs to the terminal; keep the lines of indented blocks, which are commands and lists."""
+        blocks = re.split(r"\n\s*\n", text.strip("\n"))
+        kept = [block if block.startswith(" ") else "\n".join(self._split_lines(block, width)) for block in blocks]
+        return textwrap.indent("\n\n".join(kept), indent)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        """Wrap the text of an option between words only: the name of a file or an option stays whole."""
+        return textwrap.wrap(" ".join(text.split()), width, break_long_words=False, break_on_hyphens=False)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default in (None, False, argparse.SUPPRESS):

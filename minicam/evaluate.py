@@ -1,7 +1,7 @@
 """How good is a saved run on a labelled set? Both of its stages as in training, and the same table.
 
-    python -m minicam.evaluate RUN --split test             images of its own data
-    python -m minicam.evaluate RUN --data DIR --split test  images from elsewhere
+    python -m minicam.evaluate RUN --split test             its own images
+    python -m minicam.evaluate RUN --data DIR --split test  other images
 
 The images must be of the run's classes. Those of a folder of one's own are the classes of its training images, so it
 needs some of each, whatever the split that is evaluated; in which order they stand does not matter.
@@ -87,6 +87,8 @@ def main(argv: list[str] | None = None) -> None:
     if options.workers < 1:
         raise MinicamError(f"--workers is {options.workers}; it must be at least 1")
     backend.choose_device(options.device)
+    if options.layout is not None and options.data is None:
+        raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")
     run = Run.open(options.run)
     config = run.config
     data, layout = (config.data, config.layout) if options.data is None else (options.data, "auto")

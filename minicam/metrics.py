@@ -128,5 +128,5 @@ def table(summary: dict) -> str:
         lines[-1] += f"   95 % interval {difference['low']:+.3f} to {difference['high']:+.3f}"
     if summary["box_iou"] is not None:
         lines.append(f"IoU of the CAM's box with the lesion's: {summary['box_iou']:.3f}")
-    lines.append(f"{summary['images']} images, {summary['seconds']:.0f} s of training and evaluation")
+    lines.append(f"{summary['images']} images, {summary['seconds']:.0f} s")
     return "\n".join(lines)

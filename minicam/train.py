@@ -1,7 +1,7 @@
 """The paper's two stages: train on whole images, find the region that matters by its CAM, train again on the crops.
 
-    python -m minicam.train                            the built-in data, about a minute
-    python -m minicam.train --data DIR --weights FILE  ISIC-2017, or a folder of one's own images
+    python -m minicam.train              the built-in data, about a minute
+    python -m minicam.train --data DIR   ISIC-2017, or a folder of your own images
 """
 
 import argparse
@@ -9,7 +9,6 @@ import io
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,76 +69,108 @@ def train(run: Run, workers: int = 2) -> dict:
     config = run.config
     training, validation = open_data(config)
     network = build(config, len(training.classes))
-    tasks = [training.classes.index(task) for task in training.tasks]
 
-    def loader(dataset: Dataset, stage: int, crops: np.ndarray | None = None) -> Loader:
-        return loader_for(network, dataset, config, stage, workers, crops)
+    def whole(dataset: Dataset) -> Loader:
+        return loader_for(network, dataset, config, 1, workers)
 
-    first = fit(run, 1, network, loader(training, 1), loader(validation, 1), tasks)
+    first = fit(run, 1, network, whole(training), whole(validation), task_numbers(training))
 
     started = time.perf_counter()
-    located = locate(network, loader(validation, 1), config.crop_rule, "stage 1, validation")
+    located = locate(network, whole(validation), config.crop_rule, "stage 1, validation")
     run.write_predictions("predictions_stage1.csv", validation, located.probabilities)
     crops = run.read_crops(training)
     if crops is None:
-        found = locate(network, loader(training, 1), config.crop_rule, "stage 1, training")
+        found = locate(network, whole(training), config.crop_rule, "stage 1, training")
         run.write_boxes((training, validation), (found, located))
         crops = found.crops
     shown = np.arange(len(validation)) if len(validation) <= SHEET_IMAGES else limit(validation.labels, SHEET_IMAGES)
     picture = io.BytesIO()
-    sheet_of_cams(network, loader(validation.subset(shown), 1), config.crop_rule).save(picture, "PNG")
+    sheet_of_cams(network, whole(validation.subset(shown)), config.crop_rule).save(picture, "PNG")
     write_bytes(run.folder / "cams.png", picture.getvalue())
-    evaluating = time.perf_counter() - started
+    locating = time.perf_counter() - started
 
     if config.stage2_from == "start":
         network = build(config, len(training.classes))
-    second = fit(run, 2, network, loader(training, 2, crops), loader(validation, 2, located.crops), tasks)
-
-    started = time.perf_counter()
-    probabilities = probabilities_of(network, loader(validation, 2, located.crops), "stage 2, validation")
-    run.write_predictions("predictions_stage2.csv", validation, probabilities)
-    evaluating += time.perf_counter() - started
-    summary = summary_of(validation, located, probabilities, first.seconds + second.seconds + evaluating)
+    probabilities, seconds = second_stage(run, network, (training, validation), (crops, located.crops), workers)
+    summary = summary_of(validation, located, probabilities, first.seconds + locating + seconds)
     run.write("summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line. A flag that is not given is None, so that `--resume` can tell."""
-    p = Parser("python -m minicam.train", description=__doc__, formatter_class=HelpFormatter)
+def second_stage(
+    run: Run,
+    network: Network,
+    datasets: tuple[Dataset, Dataset],
+    crops: tuple[np.ndarray | None, np.ndarray | None],
+    workers: int = 2,
+) -> tuple[np.ndarray, float]:
+    """Train `network` in place as stage 2 of `run`, and write what it says of the validation images.
+
+    datasets  the training and the validation images
+    crops     (N, 4) for each of the two, in pixels of the original; None: whole images
+    Returns the probabilities (N, K) of the validation images, and the seconds that it all took.
+    """
+    training, validation = (
+        loader_for(network, dataset, run.config, 2, workers, boxes)
+        for dataset, boxes in zip(datasets, crops, strict=True)
+    )
+    progress = fit(run, 2, network, training, validation, task_numbers(datasets[0]))
+    started = time.perf_counter()
+    probabilities = probabilities_of(network, validation, "stage 2, validation")
+    run.write_predictions("predictions_stage2.csv", datasets[1], probabilities)
+    return probabilities, progress.seconds + time.perf_counter() - started
+
+
+def task_numbers(dataset: Dataset) -> list[int]:
+    """The classes that are scored, as numbers."""
+    return [dataset.classes.index(task) for task in dataset.tasks]
+
+
+def add_choices(p: argparse.ArgumentParser) -> None:
+    """The options that are fields of Config, the seed excepted. One that is not given is None: `--resume` can tell."""
 
     def add(group: argparse._ArgumentGroup, name: str, text: str, **options: object) -> None:
         built_in, own = (default(name, own_data) for own_data in (False, True))
-        shown = _shown(built_in) if built_in == own else f"{_shown(built_in)}; with --data {_shown(own)}"
+        shown = _shown(name, built_in)
+        if own != built_in:
+            shown += f"; with --data: {_shown(name, own)}"
         group.add_argument(f"--{name.replace('_', '-')}", help=f"{text} ({shown})".replace("%", "%%"), **options)
 
     data = p.add_argument_group("images and weights")
-    add(data, "data", "folder with the images: ISIC-2017 as published, or your own (see the README)", metavar="DIR")
+    add(data, "data", "folder with the images: ISIC-2017 as published, or your own", metavar="DIR")
     add(data, "layout", "of that folder", choices=LAYOUTS)
     add(data, "limit", "take this many images of each split, stratified by class", type=int, metavar="N")
     add(data, "size", "side in pixels of what the network sees", type=int, metavar="PX")
-    add(data, "augment", f"any of {', '.join(augment.NAMES)}, with commas between; or none", type=augment.parse)
+    names = f"any of {', '.join(augment.NAMES)}, with commas between; or none"
+    add(data, "augment", names, type=augment.parse, metavar="NAME,...")
     add(data, "network", "which one", choices=NETWORKS)
     add(data, "weights", "HDF5 file to start from, or none", metavar="FILE")
     training = p.add_argument_group("training, each stage")
     add(training, "epochs", "times through the images", type=int, metavar="N")
     add(training, "batch", "images a step", type=int, metavar="N")
-    add(training, "lr", "learning rate", type=float)
-    add(training, "momentum", "0 is plain SGD", type=float)
-    add(training, "weight_decay", "of kernels, not of biases", type=float)
+    add(training, "lr", "learning rate", type=float, metavar="X")
+    add(training, "momentum", "0 is plain SGD", type=float, metavar="X")
+    add(training, "weight_decay", "of kernels, not of biases", type=float, metavar="X")
     add(training, "schedule", "of the learning rate", choices=SCHEDULES)
     add(training, "warmup", "steps in which the learning rate rises to its value", type=int, metavar="N")
-    add(training, "rates", "factors on the learning rate of single layers: LAYER=FACTOR,...", type=_rates)
-    add(training, "dropout", "probability of dropping a feature before CAM_fc", type=float)
+    add(training, "rates", "factors on the learning rate of single layers", type=_rates, metavar="LAYER=X,...")
+    add(training, "dropout", "probability of dropping a feature before CAM_fc", type=float, metavar="X")
     add(training, "train_from", "lowest layer that learns; those below stay as they are", metavar="LAYER")
     add(training, "stage2_from", "weights that stage 2 starts from", choices=("stage1", "start"))
     crops = p.add_argument_group("from CAM to crop")
-    add(crops, "threshold", "fraction of the map's maximum", type=float)
-    add(crops, "padding", "on each side, as a fraction of the box", type=float)
-    add(crops, "minimum", "least side of a crop, as a fraction of the image's", type=float)
+    add(crops, "threshold", "fraction of the map's maximum", type=float, metavar="X")
+    add(crops, "padding", "on each side, as a fraction of the box", type=float, metavar="X")
+    add(crops, "minimum", "least side of a crop, as a fraction of the image's", type=float, metavar="X")
     add(crops, "square", "grow the shorter side to the longer one", action=argparse.BooleanOptionalAction)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = Parser("python -m minicam.train", description=__doc__, formatter_class=HelpFormatter)
+    add_choices(p)
     runs = p.add_argument_group("the run")
-    add(runs, "seed", "of everything that is drawn at random", type=int)
+    seed = default("seed", False)
+    runs.add_argument("--seed", type=int, metavar="N", help=f"of everything that is drawn at random ({seed})")
     runs.add_argument("--out", metavar="DIR", help="folder of the run (a new one under runs/)")
     runs.add_argument("--resume", metavar="RUN", help="continue this run, with the configuration that it has")
     runs.add_argument("--workers", type=int, default=2, metavar="N", help="threads that read and augment images")
@@ -147,13 +178,15 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def _shown(value: object) -> str:
+def _shown(name: str, value: object) -> str:
     """A default as --help shows it."""
+    if value is None:
+        return {"data": "the built-in set", "weights": "none"}.get(name, "all")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
-        value = [f"{layer}={factor:g}" for layer, factor in value.items()]
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return ",".join(value) or "none"
-    return {None: "all" if value is None else "", True: "yes", False: "no"}.get(value, str(value))
+        value = tuple(f"{layer}={factor:g}" for layer, factor in value.items())
+    return (",".join(value) or "none") if isinstance(value, tuple) else str(value)
 
 
 def _rates(text: str) -> dict[str, float]:
@@ -163,13 +196,21 @@ def _rates(text: str) -> dict[str, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list such as CAM_conv=10,CAM_fc=10") from None
 
 
+def given_choices(options: dict) -> dict:
+    """The fields of Config that a command line has given. MinicamError where its options do not go together."""
+    given = {name: options[name] for name in FIELDS if options.get(name) is not None}
+    if options["workers"] < 1:
+        raise MinicamError(f"--workers is {options['workers']}; it must be at least 1")
+    if "layout" in given and "data" not in given and options.get("resume") is None:
+        raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")
+    return given
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = vars(parser().parse_args(argv))
-    given = {name: options[name] for name in FIELDS if options.get(name) is not None}
-    if options["workers"] < 1:
-        raise MinicamError(f"--workers is {options['workers']}; it must be at least 1")
+    given = given_choices(options)
     backend.choose_device(options["device"])
     if options["resume"] is not None:
         clash = [*given, *(["out"] if options["out"] is not None else [])]

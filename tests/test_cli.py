@@ -1,6 +1,8 @@
 """What commands share: exit codes, one line on stderr, help that reads well; and choosing where to compute."""
 
+import importlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -30,6 +32,10 @@ def test_success_is_0_and_the_arguments_are_handed_on(capsys):
     assert run(seen.append, ["--x"]) == 0
     assert seen == [["--x"]]
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_command_may_choose_its_exit_code():
+    assert run(lambda argv: 1) == 1
 
 
 def test_bad_input_is_2_and_one_line(capsys):
@@ -97,6 +103,45 @@ def test_help_shows_defaults_where_there_are_any():
     assert "False" not in text
 
 
+def test_help_wraps_paragraphs_and_keeps_indented_blocks(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "42")
+    text = (
+        "A paragraph whose lines are\nbroken where they were\nwritten, about --a-long-option.\n\n"
+        "    python  -m minicam.train --a-line-that-is-longer-than-the-terminal\n    and  another\n\n"
+        "The end.\n"
+    )
+    p = Parser("program", description=text, formatter_class=HelpFormatter)
+    p.add_argument("--out", help="folder or_a_path/that_is/longer_than/the_column (a new one; see --a-long-option)")
+    usage, *blocks, options = p.format_help().split("\n\n")
+    assert usage == "usage: program [-h] [--out OUT]"
+    assert blocks == [
+        "A paragraph whose lines are broken where\nthey were written, about\n--a-long-option.",
+        "    python  -m minicam.train --a-line-that-is-longer-than-the-terminal\n    and  another",
+        "The end.",
+    ]
+    assert options.split("\n  --out OUT")[1].split("\n") == [
+        "   folder",
+        "              or_a_path/that_is/longer_than/the_column",
+        "              (a new one; see",
+        "              --a-long-option)",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "explain", "controls", "weights.__main__"])
+def test_the_help_of_every_command_fits_a_terminal_of_80_columns(name, monkeypatch):
+    """But for names that are longer than the column, and two columns of a list in a docstring."""
+    monkeypatch.setenv("COLUMNS", "80")
+    module = importlib.import_module(f"minicam.{name}")
+    p = module.parser()
+    assert isinstance(p, Parser)
+    assert p.formatter_class is HelpFormatter
+    lines = p.format_help().splitlines()
+    assert [line for line in lines if len(line) > 82 and len(line.split()) > 1] == []
+    for block in re.findall(r"(?<=\n\n)( +.*?)(?=\n\n|\n$)", module.__doc__, re.DOTALL):
+        assert block in "\n".join(lines)
+
+
 @pytest.mark.parametrize("name", ["auto", "cpu"])
 def test_devices_that_there_are(name):
     assert backend.choose_device(name) == "cpu"
@@ -136,8 +181,11 @@ def test_an_error_within_each_is_the_callers():
 
 
 def test_within_each_blas_keeps_to_one_thread_and_gets_them_back():
+    """NumPy's, that is: SciPy brings its own, which no operation uses."""
+
     def threads_of_blas(_=None):
-        return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+        libraries = [info for info in threadpool_info() if info["user_api"] == "blas"]
+        return [info["num_threads"] for info in libraries if "numpy" in info["filepath"] or len(libraries) == 1]
 
     with threadpool_limits(2, user_api="blas"):
         before = threads_of_blas()

@@ -24,12 +24,12 @@ ORDER = [
     {"ops"},
     {"layers"},
     {"model"},
-    {"weights", "cam", "optim", "data", "metrics"},
+    {"weights", "cam", "optim", "data", "metrics", "provenance"},
     {"config"},
     {"run", "inference"},
     {"pictures", "fit"},
     {"train"},
-    {"evaluate", "explain", "report", "bench"},
+    {"evaluate", "explain", "controls", "report", "bench"},
 ]
 FOR_ALL = {"", "cli"}  # `minicam` itself and the helper of its commands: importable by all, and importing none
 NO_MODEL = {"weights", "cam", "optim"}  # these take plain arrays and dicts

@@ -79,6 +79,7 @@ def test_a_value_that_cannot_be(option, value, wanted, capsys, here):
         (["--device", "cuda"], "--device cuda: this version has no CUDA kernels yet; use --device cpu"),
         (["--device", "emulator"], "--device emulator: this version has no CUDA kernels yet; use --device cpu"),
         (["--data", "nowhere"], "the data folder nowhere is not there; check the path"),
+        (["--layout", "folder"], "--layout says how the folder of --data is laid out; give --data DIR, or leave out"),
         (["--data", ".", "--layout", "isic"], "ISIC-2017_Training_Data is not there; get https://"),
         (["--data", "."], ". holds no labelled images: expected a CSV file with the columns image,label, or images"),
         (["--weights", "w.h5"], "w.h5 is not there; fetch it with `python -m minicam.weights download`, name another"),

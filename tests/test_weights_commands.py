@@ -38,6 +38,21 @@ def test_help_imports_nothing_heavy():
         assert word in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fetch"], "argument {download,inspect,convert}: invalid choice: 'fetch'"),
+        (["inspect"], "the following arguments are required: FILE; --help shows all options"),
+        (["download", "--source", "x"], "argument --source: invalid choice: 'x'"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_are_refused(arguments, said, capsys):
+    code, out, err = run(capsys, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"minicam: {said}")
+
+
 def test_inspect_small(small, capsys):
     code, out, err = run(capsys, "inspect", small)
     lines = out.splitlines()

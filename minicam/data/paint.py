@@ -9,11 +9,13 @@ from PIL import Image, ImageDraw, ImageFilter
 SIDE = 384
 ROWS, COLUMNS = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) + 0.5
 
-# How strongly a pigment takes red, green and blue out of the light. The tints overlap: see TINT_SPREAD.
-TINTS = {"nevus": (0.50, 0.94, 1.06), "melanoma": (0.70, 0.92, 0.84), "seborrheic_keratosis": (0.46, 0.74, 1.16)}
-TINT_SPREAD = 0.25
+# How strongly a lesion takes red, green and blue out of the light: brown, and how that moves towards grey (positive)
+# or orange (negative). The means of the classes lie one deviation apart: hue alone tells something, but not enough.
+BROWN, TOWARDS_GREY = np.array([0.54, 0.90, 1.06]), np.array([0.7, 0.1, -0.7])
+GREYNESS = {"nevus": 0.0, "melanoma": 0.16, "seborrheic_keratosis": -0.16}
+GREYNESS_SPREAD, TINT_SPREAD = 0.16, 0.05
 # Deviation of the outline from an ellipse, the range of its waves around the border, and the width of the border.
-OUTLINES = {"nevus": (0.02, 2, 5, 8.0), "melanoma": (0.06, 3, 9, 4.0), "seborrheic_keratosis": (0.03, 2, 6, 1.5)}
+OUTLINES = {"nevus": (0.02, 2, 5, 8.0), "melanoma": (0.045, 3, 10, 4.0), "seborrheic_keratosis": (0.03, 2, 6, 1.5)}
 
 
 def paint(label: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +41,7 @@ def skin(rng: np.random.Generator) -> np.ndarray:
 
 def lesion(picture: np.ndarray, label: str, rng: np.random.Generator) -> np.ndarray:
     """Paint a lesion into the picture, in place, and return its mask."""
-    radius = rng.uniform(50, 80)
+    radius = rng.uniform(58, 88)
     x, y = rng.uniform(1.1 * radius, SIDE - 1.1 * radius, 2)
     left, top = (max(0, int(c - 1.8 * radius)) for c in (x, y))  # all that follows happens in this window
     window = np.s_[top : int(y + 1.8 * radius), left : int(x + 1.8 * radius)]
@@ -59,10 +61,10 @@ def lesion(picture: np.ndarray, label: str, rng: np.random.Generator) -> np.ndar
     if label == "nevus":
         density *= 0.8 + 0.4 * np.clip(depth / radius, 0, 1)
     elif label == "melanoma":
-        density += rng.uniform(0.18, 0.30) * (pigment_network(rng, u, v) - 0.35)
+        density += rng.uniform(0.28, 0.42) * (pigment_network(rng, u, v) - 0.35)
     else:
-        density += 0.8 * cysts_and_pits(rng, radius, u, v)
-    tint = np.array(TINTS[label]) + rng.normal(0, TINT_SPREAD, 3)
+        density += cysts_and_pits(rng, radius, u, v)
+    tint = BROWN + rng.normal(GREYNESS[label], GREYNESS_SPREAD) * TOWARDS_GREY + rng.normal(0, TINT_SPREAD, 3)
     picture[window] *= np.exp(-(density * cover)[..., None] * tint.astype(np.float32))
     mask = np.zeros((SIDE, SIDE), bool)
     mask[window] = depth > 0
@@ -71,7 +73,7 @@ def lesion(picture: np.ndarray, label: str, rng: np.random.Generator) -> np.ndar
 
 def pigment_network(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """A honeycomb of thin lines, bent at random, 0..1, at the places u, v (h, w): three waves 60 degrees apart."""
-    period, turn = rng.uniform(9, 12), rng.uniform(0, np.pi)
+    period, turn = rng.uniform(8.5, 11), rng.uniform(0, np.pi)
     u, v = u + 0.35 * period * smooth_noise(rng, 16, u.shape), v + 0.35 * period * smooth_noise(rng, 16, v.shape)
     total = np.zeros_like(u)
     for direction in turn + np.pi / 3 * np.arange(3):
@@ -82,11 +84,12 @@ def pigment_network(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> n
 def cysts_and_pits(rng: np.random.Generator, radius: float, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Change of density (h, w) by small bright dots (negative) and fewer dark ones (positive) within the radius."""
     change = np.zeros_like(u)
-    for _ in range(rng.integers(16, 26)):
+    for _ in range(rng.integers(22, 34)):
         angle, distance = rng.uniform(0, 2 * np.pi), 0.85 * radius * np.sqrt(rng.uniform())
-        size, strength = rng.uniform(2, 3.6), rng.choice([-0.55, -0.55, 0.45])
-        away = np.hypot(u - distance * np.cos(angle), v - distance * np.sin(angle))
-        change += strength * sigmoid(2 * (size - away))
+        size, strength = rng.uniform(2, 3.6), rng.choice([-0.6, -0.6, 0.45])
+        across, down = u - distance * np.cos(angle), v - distance * np.sin(angle)
+        near = (abs(across) < 8) & (abs(down) < 8)
+        change[near] += strength * sigmoid(2 * (size - np.hypot(across[near], down[near])))
     return change
 
 
@@ -147,7 +150,8 @@ def gel_bubble(picture: np.ndarray, rng: np.random.Generator) -> None:
 
 def blend(picture: np.ndarray, cover: np.ndarray, colour: tuple[int, int, int]) -> None:
     """Paint `colour` over the picture, in place, where and as far as `cover` (h, w), 0..1, says."""
-    picture += cover[..., None] * (np.array(colour, np.float32) - picture)
+    covered = cover > 0.002
+    picture[covered] += cover[covered][:, None] * (np.array(colour, np.float32) - picture[covered])
 
 
 def smooth_noise(rng: np.random.Generator, cell: int, shape: tuple[int, int] = (SIDE, SIDE)) -> np.ndarray:

@@ -13,17 +13,17 @@ of the class, and hairs, ruler ticks, dark corners, gel bubbles and coloured sti
 method; it says nothing about real skin. How the pictures are painted is in `paint.py`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from PIL import Image
 
 from minicam.data import Dataset
 from minicam.data.paint import SIDE, paint
 
 CLASSES = ("nevus", "melanoma", "seborrheic_keratosis")
-SIZES = {"training": 360, "validation": 180, "test": 180}
+SIZES = {"training": 300, "validation": 150, "test": 150}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,24 +37,20 @@ class SyntheticDataset(Dataset):
         return SIDE, SIDE
 
     def image(self, i: int, size: int | None = None, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
-        image = self._draw(i)[0]
         x0, y0, x1, y1 = box or (0, 0, SIDE, SIDE)
         factor = 1
         while size is not None and factor < 8 and min(x1 - x0, y1 - y0) >= 2 * factor * size:
             factor *= 2
-        if factor == 1:
-            return image
-        blocks = image.reshape(SIDE // factor, factor, SIDE // factor, factor, 3)
-        return blocks.mean((1, 3), dtype=np.float32).round().astype(np.uint8)
+        return _reduced(*self._picture(i), factor)
 
     def mask(self, i: int) -> np.ndarray:
-        return self._draw(i)[1]
+        return _draw(*self._picture(i))[1]
 
     def subset(self, indices: np.ndarray) -> "SyntheticDataset":
         return self._pick(indices, numbers=tuple(self.numbers[i] for i in indices))
 
-    def _draw(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        return _draw(CLASSES[self.labels[i]], (self.seed, list(SIZES).index(self.split), self.numbers[i]))
+    def _picture(self, i: int) -> tuple[str, tuple[int, ...]]:
+        return CLASSES[self.labels[i]], (self.seed, list(SIZES).index(self.split), self.numbers[i])
 
 
 def load(split: str, seed: int = 0, count: int | None = None) -> SyntheticDataset:
@@ -66,7 +62,18 @@ def load(split: str, seed: int = 0, count: int | None = None) -> SyntheticDatase
 
 
 @lru_cache(maxsize=1024)  # 0.6 MB each: the whole built-in job is drawn once
-def _draw(label: str, seed: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def _draw(label: str, seed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     image, mask = paint(label, np.random.default_rng(seed))
     image.flags.writeable = mask.flags.writeable = False  # they are shared
     return image, mask
+
+
+@lru_cache(maxsize=2048)
+def _reduced(label: str, seed: tuple[int, ...], factor: int) -> np.ndarray:
+    """The picture with each block of factor x factor pixels replaced by its mean."""
+    image = _draw(label, seed)[0]
+    if factor == 1:
+        return image
+    image = np.asarray(Image.fromarray(image).reduce(factor))
+    image.flags.writeable = False
+    return image

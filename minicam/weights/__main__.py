@@ -1,11 +1,16 @@
-"""`python -m minicam.weights`: fetch the ImageNet weights of VGG16, look into a file, convert it."""
+"""The ImageNet weights of VGG16: fetch them, look into a file of weights, convert it.
+
+    python -m minicam.weights download        into the folder weights/
+    python -m minicam.weights inspect FILE
+    python -m minicam.weights convert IN OUT
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
 from minicam import MinicamError
-from minicam.cli import HelpFormatter, command
+from minicam.cli import HelpFormatter, Parser, command
 
 # The modules that do the work are imported where they are used: h5py would double the time of --help.
 
@@ -40,7 +45,7 @@ def convert(options: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The command line, one subcommand a function above."""
-    top = argparse.ArgumentParser("python -m minicam.weights", description=__doc__.split(": ", 1)[1])
+    top = Parser("python -m minicam.weights", description=__doc__, formatter_class=HelpFormatter)
     commands = top.add_subparsers(required=True, metavar="{download,inspect,convert}")
 
     def add(function: object, text: str) -> argparse.ArgumentParser:

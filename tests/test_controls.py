@@ -1,0 +1,309 @@
+"""`python -m minicam.controls`: two controls beside each run, the table of all, and what is demanded of it."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tiny
+
+from minicam import MinicamError, controls, train
+from minicam.controls import main, seeds_of
+from minicam.data import synthetic
+from minicam.run import Run
+
+FIGURES = ("stage1", "stage2", "longer", "shuffled", "box_iou")
+OPTIONS = tiny.options(epochs=1, seed=None, threshold=0.8)  # so high that the boxes are not the whole image
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with the runs of two seeds and their results. Shared: change a copy of it only."""
+    out = tmp_path_factory.mktemp("controls") / "out"
+    assert main([*OPTIONS, "--seeds", "5,3", "--out", str(out)]) in (0, 1)
+    return out
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(finished, tmp_path / "out")
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """A list that is filled with the crops of every second stage."""
+    seen = []
+
+    def second_stage(run, network, datasets, crops, workers=2):
+        seen.append((run.folder.name, {k: v.copy() for k, v in network.params().items()}, datasets, crops))
+        return train.second_stage(run, network, datasets, crops, workers)
+
+    monkeypatch.setattr(controls, "second_stage", second_stage)
+    return seen
+
+
+def refused(capsys, *arguments):
+    """The one line that a refused command prints."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    _, line = capsys.readouterr()
+    assert line.count("\n") == 1
+    return line.removeprefix("minicam: ").rstrip("\n")
+
+
+# -- the controls
+
+
+def test_shuffled_boxes_are_those_of_other_images():
+    dataset = synthetic.load("training", count=37)
+    crops = np.arange(37 * 4).reshape(37, 4)
+    dealt = controls.shuffled(dataset, crops, seed=0)
+    assert sorted(dealt.tolist()) == crops.tolist()
+    assert not (dealt == crops).all(1).any()
+    assert len({int(i) for i in (dealt[:, 0] - crops[:, 0]) // 4}) > 18  # no mere shift of all
+    np.testing.assert_array_equal(dealt, controls.shuffled(dataset, crops, seed=0))
+    assert (dealt != controls.shuffled(dataset, crops, seed=1)).any()
+    assert dealt.dtype == crops.dtype
+
+
+def test_a_box_from_an_image_of_another_size_keeps_its_place():
+    dataset = tiny.pictures([np.zeros((100, 40, 3), np.uint8), np.zeros((50, 80, 3), np.uint8)])
+    dealt = controls.shuffled(dataset, np.array([[4, 10, 40, 60], [20, 5, 30, 50]]), seed=0)
+    assert dealt.tolist() == [[10, 10, 15, 100], [8, 5, 80, 30]]
+
+
+def test_one_image_keeps_its_box():
+    dataset = tiny.pictures([np.zeros((9, 7, 3), np.uint8)])
+    assert controls.shuffled(dataset, np.array([[1, 2, 5, 7]]), seed=0).tolist() == [[1, 2, 5, 7]]
+
+
+def test_longer_sees_whole_images_and_shuffled_the_boxes_of_others(out, watched):
+    run, first = Run.open(out / "seed3"), Run.open(out / "seed3").trained(1).network.params()
+    for name in controls.CONTROLS:
+        shutil.rmtree(out / f"seed3_{name}")
+        controls.control(run, name)
+    (longer, start, _, crops), (mixed, other_start, datasets, boxes) = watched
+    assert (longer, mixed) == ("seed3_longer", "seed3_shuffled")
+    assert crops == (None, None)
+    for name, value in first.items():
+        np.testing.assert_array_equal(start[name], value)
+        np.testing.assert_array_equal(other_start[name], value)
+    for dataset, dealt in zip(datasets, boxes, strict=True):
+        mine = run.read_crops(dataset)
+        assert sorted(map(tuple, dealt)) == sorted(map(tuple, mine))
+        assert (dealt != mine).any(1).sum() > len(dataset) / 2
+
+
+def test_where_stage_2_starts_anew_shuffled_does_too_and_longer_goes_on(out, watched):
+    run = Run.open(out / "seed3")
+    run.config = dataclasses.replace(run.config, stage2_from="start")
+    for name in controls.CONTROLS:
+        shutil.rmtree(out / f"seed3_{name}")
+        controls.control(run, name)
+    (_, longer, *_), (_, mixed, *_) = watched
+    fresh = train.build(run.config, 3).params()
+    for name, value in run.trained(1).network.params().items():
+        np.testing.assert_array_equal(longer[name], value)
+        np.testing.assert_array_equal(mixed[name], fresh[name])
+
+
+def test_with_boxes_that_are_not_shuffled_the_control_is_stage_2_byte_for_byte(out, monkeypatch):
+    """So nothing else is different."""
+    monkeypatch.setattr(controls, "shuffled", lambda dataset, crops, seed: crops)
+    shutil.rmtree(out / "seed3_shuffled")
+    auc = controls.control(Run.open(out / "seed3"), "shuffled")
+    assert auc == json.loads((out / "seed3" / "summary.json").read_text())["stage2"]["mean"]
+    assert tiny.parameters(out / "seed3_shuffled", 2) == tiny.parameters(out / "seed3", 2)
+
+
+def test_the_controls_have_as_many_steps_as_stage_2_at_the_same_rates(finished):
+    def rates(name):
+        rows = map(json.loads, (finished / name / "metrics.jsonl").read_text().splitlines())
+        return [(row["step"], row["lr"]) for row in rows if row["stage"] == 2 and "lr" in row]
+
+    assert len(rates("seed5")) == 3
+    assert rates("seed5_longer") == rates("seed5_shuffled") == rates("seed5")
+    assert tiny.parameters(finished / "seed5_longer", 2) != tiny.parameters(finished / "seed5_shuffled", 2)
+
+
+# -- the results
+
+
+def test_the_results_are_those_of_the_runs(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert results.keys() == {"command", "date", "commit", "dirty", "machine", "config", "rows"}
+    assert results["command"].startswith("python -m minicam.controls --size 16 --limit 12 --epochs 1 ")
+    assert results["config"]["epochs"] == 1
+    assert "seed" not in results["config"]
+    assert [row["seed"] for row in results["rows"]] == [5, 3]
+    for row in results["rows"]:
+        assert row.keys() == {"seed", "difference", "seconds", "code", *FIGURES}
+        summary = json.loads((finished / f"seed{row['seed']}" / "summary.json").read_text())
+        assert [row["stage1"], row["stage2"]] == [summary[stage]["mean"] for stage in ("stage1", "stage2")]
+        assert [row[k] for k in ("difference", "box_iou", "seconds")] == [
+            summary[k] for k in ("difference", "box_iou", "seconds")
+        ]
+        assert all(0 <= row[name] <= 1 for name in FIGURES)
+        assert row["code"] == {"commit": results["commit"], "dirty": results["dirty"]}
+    page = (finished / "results.md").read_text()
+    assert page == controls.page(results)
+    assert controls.table(results["rows"]) in page
+
+
+def test_finished_seeds_are_not_run_again(out, monkeypatch, capsys):
+    before = json.loads((out / "results.json").read_text())["rows"]
+    monkeypatch.setattr(controls, "version", lambda: {"commit": "f" * 40, "dirty": False})
+    (out / "seed3" / "row.json").unlink()  # its controls are not finished, as far as one can see
+    calls = []
+    monkeypatch.setattr(controls, "train", lambda run, workers: calls.append(run))
+    assert main([*OPTIONS, "--seeds", "5,3,", "--out", str(out)]) == 2
+    assert main([*OPTIONS, "--seeds", "5,3", "--out", str(out), "--results", str(out / "new" / "x.json")]) in (0, 1)
+    assert calls == []
+    after = json.loads((out / "new" / "x.json").read_text())["rows"]
+    assert after[0] == before[0]
+    assert after[1]["code"] == {"commit": "f" * 40, "dirty": False}
+    assert {name: after[1][name] for name in FIGURES} == {name: before[1][name] for name in FIGURES}
+    made = (out / "new" / "x.md").read_text().splitlines()[-1]
+    assert "commit ffffffffffff" in made
+
+
+def test_other_choices_in_the_same_folder_are_refused(finished, capsys):
+    line = refused(capsys, *OPTIONS, "--seeds", "3", "--out", finished, "--lr", "0.5")
+    assert line == f"{finished / 'seed3'} has a run with --lr 0.02, not 0.5; choose another folder with --out"
+
+
+@pytest.mark.parametrize("name", ["row.json", "summary.json"])
+def test_a_damaged_file_is_refused(name, out, capsys):
+    (out / "seed3" / "row.json").unlink()
+    (out / "seed3" / name).write_text('{"stage1": ')
+    line = refused(capsys, *OPTIONS, "--seeds", "3", "--out", out)
+    assert line.startswith(f"{out / 'seed3' / name} cannot be read (")
+    assert line.endswith("; delete it to measure again")
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def stopped(run, workers):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(controls, "train", stopped)
+    out = tmp_path / "out"
+    assert main([*OPTIONS, "--seeds", "3", "--out", str(out)]) == 130
+    said = f"stopped; continue with the same command and --out {out}\nminicam: interrupted\n"
+    assert capsys.readouterr().err == said
+    assert not (out / "results.json").exists()
+
+
+# -- the command
+
+GOOD = {
+    "stage1": 0.7,
+    "stage2": 0.8,
+    "longer": 0.75,
+    "shuffled": 0.6,
+    "box_iou": 0.5,
+    "difference": {"mean": 0.1, "low": 0.02, "high": 0.18},
+    "seconds": 61.6,
+    "code": {"commit": "0123456789abcdef", "dirty": False},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        ({}, []),
+        ({"stage1": 0.65, "stage2": 0.7001, "longer": 0.7, "shuffled": 0.7, "box_iou": 0.4}, []),
+        ({"stage1": 0.649}, [0]),
+        ({"stage1": 0.751}, [1]),
+        ({"longer": 0.8}, [2]),
+        ({"shuffled": 0.8}, [3]),
+        ({"box_iou": 0.399}, [4]),
+        ({"box_iou": None}, [4]),
+        ({"shuffled": None}, [3]),
+        (dict.fromkeys(FIGURES), [0, 1, 2, 3, 4]),
+    ],
+)
+def test_what_is_demanded(change, failing, tmp_path, monkeypatch, capsys):
+    rows = {7: GOOD | change | {"seed": 7}, 2: GOOD | {"seed": 2}}
+    monkeypatch.setattr(controls, "measure", lambda folder, config, code, workers: rows[config.seed])
+    monkeypatch.setattr(controls, "RESULTS", tmp_path / "results" / "builtin.json")
+    assert main(["--seeds", "2,7", "--out", str(tmp_path / "out")]) == (1 if failing else 0)
+    texts = list(controls.DEMANDS)
+    lines = [f"- fails on 7: {text}" if i in failing else f"- holds: {text}" for i, text in enumerate(texts)]
+    assert controls.verdict([rows[2], rows[7]]).splitlines() == lines
+    printed = capsys.readouterr().out
+    assert "\n".join(lines) in printed
+    assert printed.splitlines()[-1] == ("not all of it holds" if failing else "all of it holds on seeds 2, 7")
+    # The built-in job as it is goes to the results that are kept.
+    assert json.loads((tmp_path / "results" / "builtin.json").read_text())["rows"] == [rows[2], rows[7]]
+    assert "\n".join(lines) in (tmp_path / "results" / "builtin.md").read_text()
+
+
+def test_the_page():
+    undefined = dict.fromkeys(FIGURES) | {"seed": 12, "difference": dict.fromkeys(("mean", "low", "high"))}
+    where = {"cpu": "a processor", "cores": 2, "python": "3.11.7", "numpy": "2.4.6", "blas": "openblas 1"}
+    rows = [GOOD | {"seed": 0}, GOOD | undefined | {"code": {"commit": None, "dirty": None}}]
+    rows.append(GOOD | {"seed": 1, "code": {"commit": "fedcba9876543210", "dirty": True}})
+    results = {"command": "python -m minicam.controls", "date": "2026-01-02T03:04:05+00:00", "machine": where}
+    text = controls.page(results | {"config": {"data": None}, "rows": rows})
+    assert text.startswith("# Both stages and two controls, on the built-in data\n\n")
+    assert [line for line in text.splitlines() if line.startswith("|")] == [
+        "| seed |   stage 1 |   stage 2 |         difference (95 %) |    longer |  shuffled |   box IoU | seconds |",
+        "| ---: | --------: | --------: | ------------------------: | --------: | --------: | --------: | ------: |",
+        "|    0 |     0.700 |     0.800 | +0.100 (+0.020 to +0.180) |     0.750 |     0.600 |     0.500 |      62 |",
+        "|   12 | undefined | undefined |                 undefined | undefined | undefined | undefined |      62 |",
+        "|    1 |     0.700 |     0.800 | +0.100 (+0.020 to +0.180) |     0.750 |     0.600 |     0.500 |      62 |",
+    ]
+    assert text.splitlines()[-1] == (
+        "Made on 2026-01-02 by `python -m minicam.controls`, from commit 0123456789ab and a version that git does not "
+        "know and commit fedcba987654, with changes that were not committed; 2 cores of a processor, Python 3.11.7, "
+        "NumPy 2.4.6, openblas 1."
+    )
+    assert "on images from elsewhere\n" in controls.page(results | {"config": {"data": "there"}, "rows": rows})
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("0-4", [0, 1, 2, 3, 4]), ("7", [7]), ("0,2,5", [0, 2, 5]), ("5-6,1", [5, 6, 1])]
+)
+def test_seeds(text, seeds):
+    assert seeds_of(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "x", "4-0", "4-0,1", "1-2-3", "-1", "1,", "1,1", "0-2,2", "1.5"])
+def test_seeds_that_are_none(text, capsys):
+    said = f"argument --seeds: {text!r} is not a list of seeds such as 0-4 or 0,2,5; --help shows all options"
+    assert refused(capsys, f"--seeds={text}") == said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--results", "table.md"], "--results is table.md; give a name that ends in .json, for a page (.md) goes bes"),
+        (["--epochs", "0"], "--epochs is 0; it must be at least 1"),
+        (["--size", "1"], "--size is 1; small_gap needs at least"),
+        (["--data", "nowhere"], "the data folder nowhere is not there; check the path"),
+        (["--layout", "isic"], "--layout says how the folder of --data is laid out; give --data DIR, or leave out -"),
+        (["--workers", "0"], "--workers is 0; it must be at least 1"),
+        (["--device", "cuda"], "--device cuda: this version has no CUDA kernels yet"),
+        (["--resume", "x"], "unrecognized arguments: --resume x; --help shows all options"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_are_refused(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert refused(capsys, *arguments).startswith(said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_that_cannot_be_written(finished, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    line = refused(capsys, *OPTIONS, "--seeds", "3", "--out", finished, "--results", tmp_path / "file" / "x.json")
+    assert line.startswith(f"cannot write {tmp_path / 'file' / 'x.json'}: ")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    (tmp_path / "seed0").mkdir()
+    (tmp_path / "seed0" / "notes.txt").write_text("mine")
+    with pytest.raises(MinicamError, match="seed0 exists already; choose a new folder with --out"):
+        controls.measure(tmp_path / "seed0", controls.make(), {})
