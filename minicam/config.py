@@ -34,7 +34,7 @@ class Config:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     schedule: str = "cosine"
-    warmup: int = 20  # steps in which the learning rate rises to its value
+    warmup: int = 20  # steps in which the learning rate rises to its value; at most a tenth of the stage
     rates: dict[str, float] = field(default_factory=lambda: dict(RATES))  # factors on lr by layer or parameter
     dropout: float = 0.0
     train_from: str | None = None  # lowest layer that learns; None: all

@@ -80,6 +80,7 @@ def fit(
     if progress.finished:
         return progress
     steps = config.epochs * len(training)
+    warmup = min(config.warmup, steps // 10)
     run.forget_after(stage, progress.epoch * len(training) + progress.batch, progress.epoch)
     started = time.perf_counter() - progress.seconds
 
@@ -112,7 +113,7 @@ def fit(
             with tqdm(total=len(training.dataset), initial=done, desc=title, unit="image", disable=None) as bar:
                 for batch in training.shuffled(progress.epoch, progress.batch):
                     step = progress.epoch * len(training) + progress.batch
-                    rate = min(1, (step + 1) / (config.warmup + 1)) * schedule(config.schedule, step / steps)
+                    rate = min(1, (step + 1) / (warmup + 1)) * schedule(config.schedule, step / steps)
                     network.seed_dropout(config.seed, (stage - 1) * steps + step)
                     loss, p = softmax_loss.forward(network.forward(batch.x, learning=True), batch.labels)
                     if not math.isfinite(loss):
