@@ -152,7 +152,7 @@ def add_choices(p: argparse.ArgumentParser) -> None:
     add(training, "momentum", "0 is plain SGD", type=float, metavar="X")
     add(training, "weight_decay", "of kernels, not of biases", type=float, metavar="X")
     add(training, "schedule", "of the learning rate", choices=SCHEDULES)
-    add(training, "warmup", "steps in which the learning rate rises to its value, at most a tenth of all", type=int, metavar="N")
+    add(training, "warmup", "steps in which the learning rate rises, at most a tenth of all", type=int, metavar="N")
     add(training, "rates", "factors on the learning rate of single layers", type=_rates, metavar="LAYER=X,...")
     add(training, "dropout", "probability of dropping a feature before CAM_fc", type=float, metavar="X")
     add(training, "train_from", "lowest layer that learns; those below stay as they are", metavar="LAYER")

@@ -96,7 +96,7 @@ def test_the_mean_of_a_map_and_its_bias_are_the_logit(explained):
     bias = np.load(explained / "bias.npy")
     for name, row in rows(explained / "probabilities.csv").items():
         maps = np.load(explained / "maps" / f"{name}.npy")
-        assert (maps.dtype, maps.shape) == (np.float32, (16, 16, 3))
+        assert (maps.dtype, maps.shape) == (np.float32, (8, 8, 3))
         logits = maps.mean((0, 1), dtype=np.float64) + bias
         p = np.exp(logits - logits.max())
         np.testing.assert_allclose(p / p.sum(), numbers(row, "stage1_"), atol=2e-6)

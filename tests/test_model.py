@@ -9,10 +9,10 @@ from gradcheck import check_backward, tie_free
 
 from minicam import MinicamError
 from minicam.layers import GAP, Conv, Linear
-from minicam.model import NETWORKS, small_gap, vgg16_gap
+from minicam.model import NETWORKS, _network, small_gap, vgg16_gap
 from minicam.ops import conv, softmax_loss
 
-IMAGES = (2, 13, 11, 3)
+IMAGES = (2, 23, 13, 3)  # pooling makes it 11 x 6, then 5 x 3: odd rows and columns are dropped on the way
 LABELS = np.array([2, 0])
 
 
@@ -21,9 +21,14 @@ def vgg():
     return vgg16_gap()
 
 
-def fixed_network():
-    """`small_gap` in float64 with parameters from a formula, not from a generator, which NumPy may change."""
-    network = small_gap(dtype=np.float64)
+def deep_gap(classes=3, seed=0, dropout=0.0, dtype=np.float32):
+    """Several convolutions a block, as in VGG16-GAP, and no width twice: what `small_gap` is too short for."""
+    return _network([[5, 4], [7, 6, 9]], 8, None, classes, seed, dropout, dtype, scale=1 / 64)
+
+
+def fixed_network(make=small_gap):
+    """A network in float64 with parameters from a formula, not from a generator, which NumPy may change."""
+    network = make(dtype=np.float64)
     for index, (name, array) in enumerate(network.params().items()):
         wave = np.sin(index + np.arange(array.size) ** 2).reshape(array.shape)
         fan_in = array[..., 0].size if name.endswith("kernel") else 100
@@ -32,7 +37,7 @@ def fixed_network():
 
 
 def fixed_batch():
-    """Two images (2, 13, 11, 3) of the range that `small_gap` expects, and their labels."""
+    """Two images (2, 23, 13, 3) of the range that `small_gap` expects, and their labels."""
     return 2 * np.sin(np.arange(np.prod(IMAGES)) ** 2 / 7).reshape(IMAGES), LABELS
 
 
@@ -85,11 +90,14 @@ def test_vgg16_gap_starts_as_the_paper_of_the_cam_says(vgg):
 
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 def test_the_seed_decides_the_start(make):
-    def numbers(seed):
-        return make(seed=seed).params()["block1_conv2/kernel"]
+    def kernels(seed):
+        return {name: array for name, array in make(seed=seed).params().items() if array.ndim == 4}
 
-    np.testing.assert_array_equal(numbers(3), numbers(3))
-    assert (numbers(3) != numbers(4)).any()
+    mine, same, other = kernels(3), kernels(3), kernels(4)
+    assert {"block1_conv1/kernel", "block3_conv1/kernel", "CAM_conv/kernel"} <= mine.keys()
+    for name in mine:
+        np.testing.assert_array_equal(mine[name], same[name], err_msg=name)
+        assert (mine[name] != other[name]).any(), name
 
 
 @pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
@@ -113,10 +121,53 @@ def test_the_layers_are_those_of_vgg16_gap_in_small(vgg):
     assert isinstance(small.layers[-1], Linear)
 
 
-def test_features_are_what_gap_averages(rng):
-    network = fixed_network()
+def test_small_gap_has_one_convolution_a_block():
+    small = small_gap()
+    assert [layer.name for layer in small.layers] == [
+        *("block1_conv1", "block1_pool"),
+        *("block2_conv1", "block2_pool"),
+        *("block3_conv1", "CAM_conv", "GAP", "dropout", "CAM_fc"),
+    ]
+    assert {name: array.shape for name, array in small.params().items()} == {
+        "block1_conv1/kernel": (3, 3, 3, 16),
+        "block1_conv1/bias": (16,),
+        "block2_conv1/kernel": (3, 3, 16, 32),
+        "block2_conv1/bias": (32,),
+        "block3_conv1/kernel": (3, 3, 32, 32),
+        "block3_conv1/bias": (32,),
+        "CAM_conv/kernel": (3, 3, 32, 64),
+        "CAM_conv/bias": (64,),
+        "CAM_fc/kernel": (64, 3),
+        "CAM_fc/bias": (3,),
+    }
+
+
+def test_all_convolutions_of_small_gap_start_as_he_says():
+    params = small_gap().params()
+    for name in ("block1_conv1", "block2_conv1", "block3_conv1", "CAM_conv"):
+        kernel = params[f"{name}/kernel"]
+        # n draws: the deviation of their standard deviation is 1 / sqrt(2 n) of it
+        assert kernel.std() == pytest.approx(math.sqrt(2 / kernel[..., 0].size), rel=4 / math.sqrt(2 * kernel.size))
+        assert not params[f"{name}/bias"].any()
+    assert not params["CAM_fc/kernel"].any()
+
+
+def test_a_pixel_of_small_gaps_maps_sees_26_of_the_images():
+    """Of 60 images, each has another bright column. No weight is negative, so that no brightness gets lost."""
+    network = small_gap(dtype=np.float64)
+    for array in network.params().values():
+        np.abs(array, out=array)
+    network.forward(1 + np.eye(60)[:, None, :, None] * np.ones((8, 1, 3)))
+    assert network.features.shape == (60, 2, 15, 64)
+    seen = (network.features[:, 1, 7] != network.features[0, 1, 7]).any(1)  # column 0 is out of its sight
+    assert np.flatnonzero(seen).tolist() == list(range(17, 43))
+
+
+@pytest.mark.parametrize(("make", "shape"), [(small_gap, (2, 5, 3, 64)), (deep_gap, (2, 11, 6, 8))])
+def test_features_are_what_gap_averages(make, shape):
+    network = fixed_network(make)
     logits = network.forward(fixed_batch()[0])
-    assert network.features.shape == (2, 6, 5, 64)
+    assert network.features.shape == shape
     params = network.params()
     np.testing.assert_allclose(
         network.features.mean((1, 2)) @ params["CAM_fc/kernel"] + params["CAM_fc/bias"], logits, rtol=1e-12
@@ -134,12 +185,17 @@ def test_the_mean_of_a_cam_plus_the_bias_is_the_logit():
 # --- gradients ---
 
 
+@pytest.mark.parametrize(("make", "shape"), [(small_gap, IMAGES), (deep_gap, (2, 13, 11, 3))])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_gradients_of_every_parameter_and_all_at_once(dropout, rng):
-    """Through the whole network to the loss, dropout with its mask held fixed."""
-    network = small_gap(dropout=dropout, dtype=np.float64)
+def test_gradients_of_every_parameter_and_all_at_once(dropout, make, shape, rng):
+    """Through the whole network to the loss, dropout with its mask held fixed.
+
+    The deep network gets smaller images: each activation more is a ReLU whose kink may lie between the two losses of
+    a difference (with IMAGES one does: a step a tenth as long agrees to 1e-9).
+    """
+    network = make(dropout=dropout, dtype=np.float64)
     network.seed_dropout(seed=3, step=14)
-    params, x = network.params(), tie_free(IMAGES, rng)
+    params, x = network.params(), tie_free(shape, rng)
 
     def forward(*arrays):
         for name, array in zip(params, arrays, strict=True):
@@ -201,22 +257,26 @@ def conv_backwards(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("make", "name", "expected"),
     [
-        (None, [(64, True), (32, True), (32, True), (16, True), (16, False)]),
-        ("block1_conv1", [(64, True), (32, True), (32, True), (16, True), (16, False)]),
-        ("block1_conv2", [(64, True), (32, True), (32, True), (16, False)]),
-        ("block2_conv1", [(64, True), (32, True), (32, False)]),
-        ("CAM_conv", [(64, False)]),
-        ("CAM_fc", []),
+        (small_gap, None, [(64, True), (32, True), (32, True), (16, False)]),
+        (small_gap, "block1_conv1", [(64, True), (32, True), (32, True), (16, False)]),
+        (small_gap, "block2_conv1", [(64, True), (32, True), (32, False)]),
+        (small_gap, "block3_conv1", [(64, True), (32, False)]),
+        (small_gap, "CAM_conv", [(64, False)]),
+        (small_gap, "CAM_fc", []),
+        (deep_gap, None, [(8, True), (9, True), (6, True), (7, True), (4, True), (5, False)]),
+        (deep_gap, "block1_conv2", [(8, True), (9, True), (6, True), (7, True), (4, False)]),
+        (deep_gap, "block2_conv1", [(8, True), (9, True), (6, True), (7, False)]),
+        (deep_gap, "block2_conv2", [(8, True), (9, True), (6, False)]),
     ],
 )
-def test_training_from_a_layer_does_no_work_below_it(name, expected, conv_backwards):
+def test_training_from_a_layer_does_no_work_below_it(make, name, expected, conv_backwards):
     x, labels = fixed_batch()
-    _, everything = loss_and_gradients(fixed_network(), x, labels)
+    _, everything = loss_and_gradients(fixed_network(make), x, labels)
     conv_backwards.clear()
 
-    network = fixed_network()
+    network = fixed_network(make)
     network.train_from(name)
     _, p = softmax_loss.forward(network.forward(x, learning=True), labels)
     below = [layer.name for layer in network.layers].index(name) if name else 0
@@ -235,7 +295,7 @@ def test_the_layer_to_train_from_can_be_changed_back():
     network = fixed_network()
     network.train_from("CAM_fc")
     assert list(network.params(learning_only=True)) == ["CAM_fc/kernel", "CAM_fc/bias"]
-    assert len(network.params()) == 12
+    assert len(network.params()) == 10
     network.train_from(None)
     assert network.params(learning_only=True).keys() == network.params().keys()
 
@@ -247,7 +307,7 @@ def test_training_from_what_is_no_layer_with_parameters_is_refused(name):
         network.train_from(name)
     assert str(caught.value) == (
         f"there is no layer {name!r} to train from; choose one of "
-        "block1_conv1, block1_conv2, block2_conv1, block2_conv2, CAM_conv, CAM_fc"
+        "block1_conv1, block2_conv1, block3_conv1, CAM_conv, CAM_fc"
     )
     assert network.first_learning == 0
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from gradcheck import relative_error, tie_free
 from test_learning import GOLDEN_LOSSES, GOLDEN_NORMS, first_losses
-from test_model import LABELS, fixed_batch, fixed_network
+from test_model import LABELS, deep_gap, fixed_batch, fixed_network
 
 from minicam.layers import GAP, Conv, Dropout, Linear, MaxPool
-from minicam.model import vgg16_gap
+from minicam.model import small_gap, vgg16_gap
 from minicam.ops import conv, gap, linear, maxpool, relu, softmax_loss, warp
 
 pytestmark = pytest.mark.oracle
@@ -178,6 +178,16 @@ def test_every_gradient_of_vgg16_gap_equals_pytorchs_in_float64(torch, rng):
     network = with_a_head(vgg16_gap(dtype=np.float64), x, rng)
     network.seed_dropout(seed=1, step=2)
     ours, theirs = both(torch, network, x, LABELS)
+    assert ours.loss == pytest.approx(theirs.loss, rel=1e-10)
+    assert ours.grads.keys() == theirs.grads.keys()
+    for name, gradient in ours.grads.items():
+        assert np.abs(theirs.grads[name]).max() > 1e-6, name
+        assert relative_error(gradient, theirs.grads[name]) < 1e-8, name
+
+
+@pytest.mark.parametrize("make", [small_gap, deep_gap])
+def test_every_gradient_of_the_fixed_networks_equals_pytorchs_in_float64(make, torch):
+    ours, theirs = both(torch, fixed_network(make), *fixed_batch())
     assert ours.loss == pytest.approx(theirs.loss, rel=1e-10)
     assert ours.grads.keys() == theirs.grads.keys()
     for name, gradient in ours.grads.items():

@@ -53,11 +53,21 @@ def test_metrics_has_a_row_a_step_and_a_row_an_epoch(run):
     assert [("epoch" in row) for row in rows] == [False, False, False, True] * 4
 
 
-def test_the_learning_rate_rises_and_then_follows_its_schedule(run):
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+@pytest.mark.parametrize(
+    ("options", "steps", "rise"),
+    [
+        ({"warmup": 0}, 6, []),
+        ({"warmup": 5}, 6, []),  # a tenth of 6 steps is less than one
+        ({"warmup": 2, "batch": 1, "epochs": 3}, 36, [1 / 3, 2 / 3]),
+        ({"warmup": 9, "batch": 1, "epochs": 3}, 36, [1 / 4, 2 / 4, 3 / 4]),  # at most a tenth of the 36
+    ],
+)
+def test_the_learning_rate_rises_and_then_follows_its_schedule(options, steps, rise, tmp_path):
+    assert tiny.train(tmp_path / "run", **options) == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     rates = [row["lr"] for row in rows if "lr" in row]
-    warmup = [1 / 3, 2 / 3, 1, 1, 1, 1]
-    cosine = [0.5 + 0.5 * math.cos(math.pi * step / 6) for step in range(6)]
+    warmup = rise + [1] * (steps - len(rise))
+    cosine = [0.5 + 0.5 * math.cos(math.pi * step / steps) for step in range(steps)]
     assert rates == pytest.approx([0.02 * a * b for a, b in zip(warmup, cosine, strict=True)] * 2)
 
 
@@ -214,13 +224,12 @@ def test_stage_2_starts_from_stage_1_or_from_the_start(run, tmp_path):
 
 
 def test_train_from_leaves_the_layers_below_as_they_were(tmp_path):
-    assert tiny.train(tmp_path / "run", train_from="block2_conv2", stage2_from="stage1", epochs=1) == 0
+    assert tiny.train(tmp_path / "run", train_from="block3_conv1", stage2_from="stage1", epochs=1) == 0
     start = small_gap(3, tiny.OPTIONS["seed"]).params()
     for stage in (1, 2):
         params, state = checkpoint.load(tmp_path / "run" / f"stage{stage}.h5")
         same = {name for name, array in params.items() if array.tobytes() == start[name].tobytes()}
-        layers = ("block1_conv1", "block1_conv2", "block2_conv1")
-        below = {f"{layer}/{kind}" for layer in layers for kind in ("kernel", "bias")}
+        below = {f"{layer}/{kind}" for layer in ("block1_conv1", "block2_conv1") for kind in ("kernel", "bias")}
         assert same == below
         assert state["velocity"].keys() == params.keys() - below
 

@@ -23,7 +23,8 @@ OPTIONS = {
     "momentum": 0.9,
     "weight-decay": 0.001,
     "schedule": "cosine",
-    "warmup": 2,
+    "warmup": 0,
+    "rates": "",  # those of all layers alike
     "dropout": 0.3,
     "augment": "flip,turn,rotate,crop,scale,colour",
     "padding": 0.1,
