@@ -79,7 +79,8 @@ class Loader:
         """Image number i as the network wants it, float32 (size, size, 3)."""
         geometry, colours = np.eye(3), np.eye(4)
         if epoch is not None:
-            geometry, colours = augment.sample(self.names, np.random.default_rng([*self.seed, epoch, i]))
+            # i + 1: NumPy fills short seeds with zeros, so that 0 would be the stream that `shuffled` draws from.
+            geometry, colours = augment.sample(self.names, np.random.default_rng([*self.seed, epoch, i + 1]))
         H, W = self.dataset.shape(i)
         box = (0, 0, W, H) if self.boxes is None else tuple(int(edge) for edge in self.boxes[i])
         image = self.dataset.image(i, self.size, box)

@@ -50,7 +50,8 @@ class SyntheticDataset(Dataset):
         return self._pick(indices, numbers=tuple(self.numbers[i] for i in indices))
 
     def _picture(self, i: int) -> tuple[str, tuple[int, ...]]:
-        return CLASSES[self.labels[i]], (self.seed, list(SIZES).index(self.split), self.numbers[i])
+        # + 1: NumPy fills short seeds with zeros, so that 0 would be the stream that the labels are drawn from.
+        return CLASSES[self.labels[i]], (self.seed, list(SIZES).index(self.split), self.numbers[i] + 1)
 
 
 def load(split: str, seed: int = 0, count: int | None = None) -> SyntheticDataset:
