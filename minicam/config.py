@@ -97,7 +97,7 @@ FOR_YOUR_DATA = {
     "epochs": 6,
     "lr": 0.001,
     "dropout": 0.5,
-    "rates": {"CAM_conv": 10.0, "CAM_fc": 10.0},  # new layers learn faster than fine-tuned ones
+    "rates": {"CAM_conv": 3.0, "CAM_fc": 3.0},  # new layers learn faster than fine-tuned ones
     "threshold": 0.2,  # as Zhou et al.
 }
 
