@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import os
 import re
 import sys
 import textwrap
@@ -15,22 +16,25 @@ def command(main: Callable[[list[str] | None], int | None]) -> Callable[[list[st
     """Turn `main(argv)` into a command that returns its exit code.
 
     0 is success, which is what None means. A `MinicamError` is printed as one line and gives 2, as argparse's own
-    errors do. Ctrl-C gives 130.
+    errors do. Ctrl-C gives 130, and 1 a reader that goes away, as `| head` does.
     """
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None) -> int:
         try:
-            return main(argv) or 0
+            code = main(argv) or 0
+            sys.stdout.flush()  # here, where a reader that has gone away is noticed
+            return code
         except MinicamError as error:
             print(f"minicam: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("minicam: interrupted", file=sys.stderr)
             return 130
-        except BrokenPipeError:  # the reader went away, as `| head` does
-            sys.stderr.close()
-            return 0
+        except BrokenPipeError:
+            # What is left in the buffer goes nowhere, or Python would complain of it when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
 
     return run
 

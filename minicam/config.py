@@ -5,14 +5,25 @@ crop rule or starting weights of stage 2: they are ours.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Self
+from typing import Self, get_origin
 
 from minicam import MinicamError
 from minicam.cam import CropRule
 from minicam.data import augment
 from minicam.optim import SCHEDULES
+
+# What a field must be, by its type; of text where it is not here.
+KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    int | None: "a whole number",
+    float: "a number",
+    dict: "names with a number each",
+    tuple: "a list of names",
+}
 
 # The built-in classes are equally frequent, so a bias of the last layer could only hide evidence from the map.
 RATES = {"CAM_fc": 2.0, "CAM_fc/bias": 0.0}
@@ -48,6 +59,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise MinicamError for a value that cannot be."""
+        self._demand_types()
         for name in ("size", "epochs", "batch"):
             self._demand(name, getattr(self, name) >= 1, "at least 1")
         self._demand("limit", self.limit is None or self.limit >= 1, "at least 1")
@@ -64,6 +76,18 @@ class Config:
         self._demand("rates", all(0 <= f < float("inf") for f in self.rates.values()), "factors of 0 or more")
         augment.parse(",".join(self.augment))
 
+    def _demand_types(self) -> None:
+        """What a person has changed in config.json may be of any type."""
+        for f in fields(self):
+            kind = f.type if get_origin(f.type) not in (dict, tuple) else get_origin(f.type)
+            value, allowed = getattr(self, f.name), int | float if kind is float else kind
+            holds = isinstance(value, allowed) and isinstance(value, bool) == (kind is bool)  # True is an int, too
+            if holds and kind is tuple:
+                holds = all(isinstance(name, str) for name in value)
+            if holds and kind is dict:
+                holds = all(isinstance(factor, int | float) for factor in value.values())
+            self._demand(f.name, holds, KINDS.get(kind, "text"))
+
     def _demand(self, name: str, holds: bool, wanted: str) -> None:
         if not holds:
             raise MinicamError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {wanted}")
@@ -73,13 +97,13 @@ class Config:
         """How CAMs become crops."""
         return CropRule(self.threshold, self.padding, self.minimum, self.square)
 
-    def save(self, path: Path) -> None:
-        """Write it as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+    def text(self) -> str:
+        """It as JSON, as it stands in config.json."""
+        return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what `save` wrote. MinicamError where that is not a configuration of this version."""
+        """Read a file of what `text` gave. MinicamError where that is not a configuration of this version."""
         try:
             values = json.loads(path.read_text())
             values["augment"] = tuple(values["augment"])
@@ -110,11 +134,16 @@ def default(name: str, own_data: bool) -> object:
 
 
 def make(**given: object) -> Config:
-    """A Config from the fields that are given (not None); the others get the defaults that suit the data."""
+    """A Config from the fields that are given (not None); the others get the defaults that suit the data.
+
+    Paths become absolute, so that the run can be continued from another folder.
+    """
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("weights") == "none":
         given["weights"] = None
-    return Config(**{**(FOR_YOUR_DATA if "data" in given else {}), **given})
+    values = {**(FOR_YOUR_DATA if "data" in given else {}), **given}
+    paths = {name: os.path.abspath(values[name]) for name in ("data", "weights") if values.get(name) is not None}
+    return Config(**values | paths)
 
 
 FIELDS = tuple(f.name for f in fields(Config))

@@ -195,6 +195,14 @@ def seeds_of(text: str) -> list[int]:
     return seeds
 
 
+def without_places(arguments: list[str]) -> list[str]:
+    """A command line without the options that say where things go, for the same figures come of it anywhere."""
+    places = argparse.ArgumentParser(add_help=False)
+    places.add_argument("--out")
+    places.add_argument("--results")
+    return places.parse_known_args(arguments)[1]
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line: that of training, but for the run's own options."""
     p = Parser("python -m minicam.controls", description=__doc__, formatter_class=HelpFormatter)
@@ -221,8 +229,9 @@ def main(argv: list[str] | None = None) -> int:
         raise MinicamError(f"--results is {path}; give a name that ends in .json, for a page (.md) goes beside it")
     configs = [make(**given, seed=seed) for seed in seeds]
     build(configs[0], len(open_data(configs[0])[0].classes))  # bad input is told before a folder is made
+    arguments = without_places(sys.argv[1:] if argv is None else argv)
     results = {
-        "command": shlex.join(["python", "-m", "minicam.controls", *(sys.argv[1:] if argv is None else argv)]),
+        "command": shlex.join(["python", "-m", "minicam.controls", *arguments]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **version(),
         "machine": machine(),

@@ -24,7 +24,7 @@ from minicam import MinicamError, backend
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.data import Dataset
 from minicam.data.catalogue import LAYOUTS, open_split
-from minicam.inference import loader_for, locate, probabilities_of, summary_of
+from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of, summary_of
 from minicam.metrics import table
 from minicam.run import Run, boxes_csv, predictions_csv, whole_folder, write_text
 
@@ -51,9 +51,10 @@ def evaluate(run: Run, dataset: Dataset, out: Path, workers: int = 2) -> dict:
         started = time.perf_counter()
         whole = loader_for(first.network, dataset, config, 1, workers)
         located = locate(first.network, whole, config.crop_rule, "stage 1")
+        box_iou = mean_box_iou(dataset, located.boxes)
         close = loader_for(second.network, dataset, config, 2, workers, located.crops)
         probabilities = probabilities_of(second.network, close, "stage 2")
-        summary = summary_of(dataset, located, probabilities, time.perf_counter() - started)
+        summary = summary_of(dataset, located, probabilities, box_iou, time.perf_counter() - started)
         texts = (
             predictions_csv(dataset, located.probabilities),
             predictions_csv(dataset, probabilities),

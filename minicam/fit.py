@@ -5,33 +5,24 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from types import FrameType
 
 import numpy as np
 from tqdm import tqdm
 
 from minicam import MinicamError
+from minicam.data import Dataset
 from minicam.data.loader import Loader
 from minicam.inference import probabilities_of
 from minicam.metrics import mean_auc
 from minicam.model import Network
 from minicam.ops import softmax_loss
 from minicam.optim import SGD, schedule
-from minicam.run import Run
+from minicam.run import Progress, Run, checked_state, digest
 from minicam.weights import checkpoint, keras
 
 SAVE_EVERY = 300  # seconds; beside the end of each epoch
-
-
-@dataclass
-class Progress:
-    """How far a stage has come: with the parameters and the velocities, all that a resumed run needs to know."""
-
-    epoch: int = 0  # epochs finished
-    batch: int = 0  # batches finished in the epoch after them
-    finished: bool = False
-    seconds: float = 0.0  # spent in this stage
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -76,11 +67,13 @@ def fit(
     config = run.config
     optimiser = SGD(config.lr, config.momentum, config.weight_decay, config.rates)
     network.train_from(config.train_from)
-    progress = restore(run, stage, network, optimiser)
+    datasets = training.dataset, validation.dataset
+    progress = restore(run, stage, network, optimiser, datasets)
     if progress.finished:
         return progress
     steps = config.epochs * len(training)
     warmup = min(config.warmup, steps // 10)
+    run.remove_temporaries(stage)
     run.forget_after(stage, progress.epoch * len(training) + progress.batch, progress.epoch)
     started = time.perf_counter() - progress.seconds
 
@@ -93,6 +86,7 @@ def fit(
             "stage": stage,
             "classes": list(training.dataset.classes),
             "tasks": list(training.dataset.tasks),
+            "data": digest(datasets),
         }
         checkpoint.save(run.checkpoint(stage), network.params(), state)
         return now
@@ -143,13 +137,24 @@ def fit(
     return progress
 
 
-def restore(run: Run, stage: int, network: Network, optimiser: SGD | None = None) -> Progress:
-    """Put a stage's checkpoint into the network (and the optimiser); without one, leave both as they are."""
+def restore(
+    run: Run, stage: int, network: Network, optimiser: SGD, datasets: tuple[Dataset, Dataset]
+) -> Progress:
+    """Put a stage's checkpoint into the network and the optimiser; without one, leave both as they are.
+
+    datasets  the training and the validation images; MinicamError where the checkpoint was trained on others
+    """
     path = run.checkpoint(stage)
     if not path.exists():
         return Progress()
-    params, state = checkpoint.load(path)
+    params, state = checked_state(path)
+    now = [list(datasets[0].classes), list(datasets[0].tasks), digest(datasets)]
+    if now != [state[name] for name in ("classes", "tasks", "data")]:
+        images = "built-in images" if run.config.data is None else f"images in {run.config.data}"
+        raise MinicamError(
+            f"the {images} are not those the run was trained on (their names, labels or classes differ); "
+            "put those back, or start a new run"
+        )
     keras.assign(network.params(), params, path)
-    if optimiser is not None:
-        optimiser.velocity = {name: np.array(array) for name, array in state["velocity"].items()}
+    optimiser.velocity = {name: np.array(array) for name, array in state["velocity"].items()}
     return Progress(**state["progress"])

@@ -108,7 +108,9 @@ def mean_box_iou(dataset: Dataset, boxes: Any) -> float | None:
     return float(np.mean(overlaps)) if overlaps else None
 
 
-def summary_of(dataset: Dataset, located: Located, probabilities: np.ndarray, seconds: float) -> dict:
+def summary_of(
+    dataset: Dataset, located: Located, probabilities: np.ndarray, box_iou: float | None, seconds: float
+) -> dict:
     """The figures of `summary.json`: what was located in stage 1, and the probabilities (N, K) of stage 2."""
     return summarise(
         dataset.labels,
@@ -116,6 +118,6 @@ def summary_of(dataset: Dataset, located: Located, probabilities: np.ndarray, se
         probabilities,
         dataset.classes,
         dataset.tasks,
-        mean_box_iou(dataset, located.boxes),
+        box_iou,
         seconds,
     )

@@ -2,7 +2,8 @@
 
 A layer holds `params` and, after `backward`, their gradients in `grads` under the same keys. `forward(x, learning)`
 remembers something only where `learning` says that a backward pass will follow; `backward(dy)` gives dx, or None
-where `need_dx` is False, and forgets. The mathematics is in `minicam.ops`, one file for each of these classes.
+where `need_dx` is False, and forgets. The mathematics is in `minicam.ops`, a file an operation; that of
+Dropout is short enough to stand here.
 """
 
 from typing import Any

@@ -10,6 +10,7 @@
 """
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -17,8 +18,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,41 @@ def new_folder(parent: Path = Path("runs")) -> Path:
     raise MinicamError(f"{parent} has a thousand runs of this second; choose a folder with --out")
 
 
+@dataclass
+class Progress:
+    """How far a stage has come: with the parameters and the velocities, all that a resumed run needs to know."""
+
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches finished in the epoch after them
+    finished: bool = False
+    seconds: float = 0.0  # spent in this stage
+
+
+# What the state in the checkpoint of a stage holds; `data` is the digest of the images.
+STATE = {"progress": dict, "velocity": dict, "stage": int, "classes": list, "tasks": list, "data": str}
+
+
+def digest(datasets: Sequence[Dataset]) -> str:
+    """A short name for these images: the same ids in the same order with the same labels have the same one."""
+    text = json.dumps([[dataset.ids, dataset.labels.tolist()] for dataset in datasets])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def checked_state(path: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """Parameters and state of a stage's checkpoint. MinicamError where it holds no state of a training run."""
+    params, state = checkpoint.load(path)
+    found = state if isinstance(state, dict) else {}
+    wrong = [name for name, kind in STATE.items() if not isinstance(found.get(name), kind)]
+    if not wrong and found["progress"].keys() != {field.name for field in fields(Progress)}:
+        wrong = ["progress"]
+    if wrong:
+        raise MinicamError(
+            f"{path} is not the checkpoint of a training run of this version: its state lacks {', '.join(wrong)}; "
+            "put the run's own file back, or start a new run"
+        )
+    return params, state
+
+
 @dataclass(frozen=True)
 class Trained:
     """The network of a finished stage; the names of its outputs, `classes`; and those that are scored, `tasks`."""
@@ -59,14 +95,19 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, config: Config) -> "Run":
-        """Make the folder. MinicamError where it already has something in it."""
+        """Make the folder. MinicamError where it already has something in it, and where it cannot be written."""
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise MinicamError(f"{folder} exists already; choose a new folder with --out, or continue it with --resume")
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            config.save(folder / "config.json")
+            write_text(folder / "config.json", config.text())
         except OSError as error:
             raise MinicamError(f"cannot write the run to {folder}: {error.strerror or error}") from None
+        finally:
+            for place in made:
+                with suppress(OSError):
+                    place.rmdir()  # which does it only where the configuration did not get there
         return cls(folder, config)
 
     @classmethod
@@ -74,7 +115,11 @@ class Run:
         """An existing run. MinicamError where the folder is none."""
         if not folder.is_dir():
             raise MinicamError(f"{folder} is not a folder; give the folder of a run, as minicam.train printed it")
-        return cls(folder, Config.load(folder / "config.json"))
+        path = folder / "config.json"
+        config = Config.load(path)
+        if config.network not in NETWORKS:
+            raise MinicamError(f"{path}: the network is {config.network!r}; it must be one of {', '.join(NETWORKS)}")
+        return cls(folder, config)
 
     def checkpoint(self, stage: int) -> Path:
         """The path of a stage's checkpoint."""
@@ -83,7 +128,7 @@ class Run:
     def trained(self, stage: int) -> Trained:
         """The network of a stage as its training left it. MinicamError where that has not come to its end."""
         path = self.checkpoint(stage)
-        params, state = checkpoint.load(path) if path.exists() else (None, None)
+        params, state = checked_state(path) if path.exists() else (None, None)
         if state is None or not state["progress"]["finished"]:
             raise MinicamError(
                 f"stage {stage} of {self.folder} is not finished; finish it with "
@@ -93,12 +138,21 @@ class Run:
         keras.assign(network.params(), params, path)
         return Trained(network, tuple(state["classes"]), tuple(state["tasks"]))
 
+    def remove_temporaries(self, stage: int) -> None:
+        """Remove what a process that was killed while saving has left of a stage's checkpoint."""
+        for path in self.folder.glob(f"{self.checkpoint(stage).name}.*.tmp"):
+            path.unlink(missing_ok=True)
+
     # -- metrics.jsonl
 
     def log(self, **row: object) -> None:
         """Add a row."""
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        path = self.folder / "metrics.jsonl"
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
 
     def forget_after(self, stage: int, step: int, epoch: int) -> None:
         """Keep the rows of the first `step` steps and `epoch` epochs of `stage`: a resumed run writes the rest."""
@@ -180,8 +234,10 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:  # Ctrl-C included
+        with suppress(OSError):
+            temporary.unlink()  # it is there only where something failed
 
 
 @contextmanager

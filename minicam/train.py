@@ -20,7 +20,7 @@ from minicam.data import Dataset, augment, limit
 from minicam.data.catalogue import LAYOUTS, open_split
 from minicam.data.loader import Loader
 from minicam.fit import Interrupted, fit
-from minicam.inference import loader_for, locate, probabilities_of, summary_of
+from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of, summary_of
 from minicam.layers import MaxPool
 from minicam.metrics import table
 from minicam.model import NETWORKS, Network
@@ -32,10 +32,13 @@ from minicam.weights import keras
 SHEET_IMAGES = 24
 
 
-def build(config: Config, classes: int) -> Network:
-    """The network as stage 1 starts with it: fresh from the seed, with the weights file in it where one is given."""
+def build(config: Config, classes: int, read_weights: bool = True) -> Network:
+    """The network as stage 1 starts with it: fresh from the seed, with the weights file in it where one is given.
+
+    read_weights  False where a checkpoint will take their place: the file may be gone by then
+    """
     network = NETWORKS[config.network](classes, config.seed, config.dropout)
-    if config.weights is not None:
+    if config.weights is not None and read_weights:
         if not Path(config.weights).exists():
             raise MinicamError(
                 f"{config.weights} is not there; fetch it with `python -m minicam.weights download`, name another "
@@ -68,7 +71,8 @@ def train(run: Run, workers: int = 2) -> dict:
     """
     config = run.config
     training, validation = open_data(config)
-    network = build(config, len(training.classes))
+    starts = not run.checkpoint(1).exists() or (config.stage2_from == "start" and not run.checkpoint(2).exists())
+    network = build(config, len(training.classes), read_weights=starts)
 
     def whole(dataset: Dataset) -> Loader:
         return loader_for(network, dataset, config, 1, workers)
@@ -77,6 +81,7 @@ def train(run: Run, workers: int = 2) -> dict:
 
     started = time.perf_counter()
     located = locate(network, whole(validation), config.crop_rule, "stage 1, validation")
+    box_iou = mean_box_iou(validation, located.boxes)  # now, as a mask that cannot be read is best told before stage 2
     run.write_predictions("predictions_stage1.csv", validation, located.probabilities)
     crops = run.read_crops(training)
     if crops is None:
@@ -90,9 +95,9 @@ def train(run: Run, workers: int = 2) -> dict:
     locating = time.perf_counter() - started
 
     if config.stage2_from == "start":
-        network = build(config, len(training.classes))
+        network = build(config, len(training.classes), read_weights=starts)
     probabilities, seconds = second_stage(run, network, (training, validation), (crops, located.crops), workers)
-    summary = summary_of(validation, located, probabilities, first.seconds + locating + seconds)
+    summary = summary_of(validation, located, probabilities, box_iou, first.seconds + locating + seconds)
     run.write("summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
@@ -153,7 +158,7 @@ def add_choices(p: argparse.ArgumentParser) -> None:
     add(training, "weight_decay", "of kernels, not of biases", type=float, metavar="X")
     add(training, "schedule", "of the learning rate", choices=SCHEDULES)
     add(training, "warmup", "steps in which the learning rate rises, at most a tenth of all", type=int, metavar="N")
-    add(training, "rates", "factors on the learning rate of single layers", type=_rates, metavar="LAYER=X,...")
+    add(training, "rates", "factors on the learning rate of single layers; or none", type=_rates, metavar="LAYER=X,...")
     add(training, "dropout", "probability of dropping a feature before CAM_fc", type=float, metavar="X")
     add(training, "train_from", "lowest layer that learns; those below stay as they are", metavar="LAYER")
     add(training, "stage2_from", "weights that stage 2 starts from", choices=("stage1", "start"))
@@ -190,6 +195,8 @@ def _shown(name: str, value: object) -> str:
 
 
 def _rates(text: str) -> dict[str, float]:
+    if text == "none":
+        return {}
     try:
         return {layer: float(factor) for layer, factor in (part.split("=") for part in text.split(",") if part)}
     except ValueError:

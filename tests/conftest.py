@@ -64,6 +64,12 @@ def real() -> Path:
 
 
 @pytest.fixture(scope="session")
+def torch() -> Any:
+    """PyTorch, for the tests marked oracle."""
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run on the built-in data, as small as one can be. Shared: change a copy of it only.
 

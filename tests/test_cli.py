@@ -60,13 +60,14 @@ def test_the_command_keeps_its_name_and_docstring():
     assert (command(main).__name__, command(main).__doc__) == ("main", "What it does.")
 
 
-def test_a_reader_that_goes_away_is_no_error():
-    """As `| head` does: the pipe is closed before anything is printed."""
+@pytest.mark.parametrize("lines", [1, 10000])
+def test_a_reader_that_goes_away_is_no_success_and_no_complaint(lines):
+    """As `| head` does: the pipe is closed before anything is printed. One line is in the buffer till the end."""
     program = (
         "import sys; sys.stdin.readline()\n"
         "from minicam.cli import command\n"
         "def main(argv):\n"
-        "    for _ in range(10000): print('x' * 100)\n"
+        f"    for _ in range({lines}): print('x' * 100)\n"
         "sys.exit(command(main)([]))"
     )
     process = subprocess.Popen(
@@ -79,7 +80,7 @@ def test_a_reader_that_goes_away_is_no_error():
     process.stdout.close()
     _, error = process.communicate(b"go\n", timeout=60)
     assert error == b""
-    assert process.returncode == 0
+    assert process.returncode == 1
 
 
 def parser():

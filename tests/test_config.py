@@ -1,6 +1,7 @@
 """The configuration: defaults that suit the data, values that cannot be, and the file that it is kept in."""
 
 import json
+import os
 
 import pytest
 
@@ -19,7 +20,7 @@ def test_with_data_they_are_those_for_ones_own():
     config = make(data="images")
     for name in FIELDS:
         expected = "images" if name == "data" else FOR_YOUR_DATA.get(name, getattr(Config(), name))
-        assert getattr(config, name) == expected, name
+        assert getattr(config, name) == (os.path.abspath(expected) if name in ("data", "weights") else expected), name
     assert config.network == "vgg16_gap"
     assert config.size == 224
 
@@ -33,14 +34,21 @@ def test_what_is_given_counts_more_than_a_default():
 def test_the_weights_none_are_no_weights():
     assert make(data="images", weights="none").weights is None
     assert make(weights="none").weights is None
-    assert make(weights="file.h5").weights == "file.h5"
+
+
+def test_paths_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = make(data="images", weights="../file.h5")
+    assert (config.data, config.weights) == (str(tmp_path / "images"), str(tmp_path.parent / "file.h5"))
+    assert make(weights="file.h5").data is None
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_default_says_what_make_does(name):
     assert default(name, own_data=False) == getattr(make(), name)
     if name != "data":
-        assert default(name, own_data=True) == getattr(make(data="images"), name)
+        expected = default(name, own_data=True)
+        assert getattr(make(data="images"), name) == (os.path.abspath(expected) if name == "weights" else expected)
 
 
 def test_the_defaults_for_own_data_name_fields_and_layers_that_there_are():
@@ -54,7 +62,7 @@ def test_the_defaults_for_own_data_name_fields_and_layers_that_there_are():
 
 def test_saved_and_loaded_it_is_the_same(tmp_path):
     config = make(data="images", augment=("flip", "colour"), rates={"CAM_fc": 3.0}, limit=7, train_from="CAM_conv")
-    config.save(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text(config.text())
     assert Config.load(tmp_path / "config.json") == config
     assert json.loads((tmp_path / "config.json").read_text()).keys() == set(FIELDS)
 
@@ -78,6 +86,34 @@ def test_values_that_cannot_be(values, said):
     with pytest.raises(MinicamError) as caught:
         Config(**values)
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"batch": 2.5}, "--batch is 2.5; it must be a whole number"),
+        ({"batch": True}, "--batch is True; it must be a whole number"),
+        ({"limit": "7"}, "--limit is 7; it must be a whole number"),
+        ({"lr": "x"}, "--lr is x; it must be a number"),
+        ({"lr": None}, "--lr is None; it must be a number"),
+        ({"square": 1}, "--square is 1; it must be true or false"),
+        ({"network": None}, "--network is None; it must be text"),
+        ({"data": 3}, "--data is 3; it must be text"),
+        ({"rates": [1]}, "--rates is [1]; it must be names with a number each"),
+        ({"rates": {"CAM_fc": "x"}}, "--rates is {'CAM_fc': 'x'}; it must be names with a number each"),
+        ({"augment": (1,)}, "--augment is (1,); it must be a list of names"),
+        ({"augment": "flip"}, "--augment is flip; it must be a list of names"),
+    ],
+    ids=str,
+)
+def test_values_of_another_type(values, said):
+    with pytest.raises(MinicamError) as caught:
+        Config(**values)
+    assert str(caught.value) == said
+
+
+def test_a_whole_number_is_a_number():
+    assert Config(lr=1, limit=None, rates={"CAM_fc": 2}).lr == 1
 
 
 def test_it_cannot_be_changed():

@@ -1,4 +1,4 @@
-"""`python -m minicam.controls`: two controls beside each run, the table of all, and what is demanded of it."""
+"""`python -m minicam.controls`: two controls beside each run, and the results of all."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from minicam import MinicamError, controls, train
-from minicam.controls import main, seeds_of
+from minicam.controls import main
 from minicam.data import synthetic
 from minicam.run import Run
 
@@ -42,15 +42,6 @@ def watched(monkeypatch):
 
     monkeypatch.setattr(controls, "second_stage", second_stage)
     return seen
-
-
-def refused(capsys, *arguments):
-    """The one line that a refused command prints."""
-    capsys.readouterr()
-    assert main([str(argument) for argument in arguments]) == 2
-    _, line = capsys.readouterr()
-    assert line.count("\n") == 1
-    return line.removeprefix("minicam: ").rstrip("\n")
 
 
 # -- the controls
@@ -135,6 +126,7 @@ def test_the_results_are_those_of_the_runs(finished):
     results = json.loads((finished / "results.json").read_text())
     assert results.keys() == {"command", "date", "commit", "dirty", "machine", "config", "rows"}
     assert results["command"].startswith("python -m minicam.controls --size 16 --limit 12 --epochs 1 ")
+    assert results["command"].endswith(" --threshold 0.8 --seeds 5,3")  # where it went is of no interest
     assert results["config"]["epochs"] == 1
     assert "seed" not in results["config"]
     assert [row["seed"] for row in results["rows"]] == [5, 3]
@@ -170,7 +162,7 @@ def test_finished_seeds_are_not_run_again(out, monkeypatch, capsys):
 
 
 def test_other_choices_in_the_same_folder_are_refused(finished, capsys):
-    line = refused(capsys, *OPTIONS, "--seeds", "3", "--out", finished, "--lr", "0.5")
+    line = tiny.refused(main, capsys, *OPTIONS, "--seeds", "3", "--out", finished, "--lr", "0.5")
     assert line == f"{finished / 'seed3'} has a run with --lr 0.02, not 0.5; choose another folder with --out"
 
 
@@ -178,7 +170,7 @@ def test_other_choices_in_the_same_folder_are_refused(finished, capsys):
 def test_a_damaged_file_is_refused(name, out, capsys):
     (out / "seed3" / "row.json").unlink()
     (out / "seed3" / name).write_text('{"stage1": ')
-    line = refused(capsys, *OPTIONS, "--seeds", "3", "--out", out)
+    line = tiny.refused(main, capsys, *OPTIONS, "--seeds", "3", "--out", out)
     assert line.startswith(f"{out / 'seed3' / name} cannot be read (")
     assert line.endswith("; delete it to measure again")
 
@@ -195,111 +187,11 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     assert not (out / "results.json").exists()
 
 
-# -- the command
-
-GOOD = {
-    "stage1": 0.7,
-    "stage2": 0.8,
-    "longer": 0.75,
-    "shuffled": 0.6,
-    "box_iou": 0.5,
-    "difference": {"mean": 0.1, "low": 0.02, "high": 0.18},
-    "seconds": 61.6,
-    "code": {"commit": "0123456789abcdef", "dirty": False},
-}
-
-
-@pytest.mark.parametrize(
-    ("change", "failing"),
-    [
-        ({}, []),
-        ({"stage1": 0.65, "stage2": 0.7001, "longer": 0.7, "shuffled": 0.7, "box_iou": 0.4}, []),
-        ({"stage1": 0.649}, [0]),
-        ({"stage1": 0.751}, [1]),
-        ({"longer": 0.8}, [2]),
-        ({"shuffled": 0.8}, [3]),
-        ({"box_iou": 0.399}, [4]),
-        ({"box_iou": None}, [4]),
-        ({"shuffled": None}, [3]),
-        (dict.fromkeys(FIGURES), [0, 1, 2, 3, 4]),
-    ],
-)
-def test_what_is_demanded(change, failing, tmp_path, monkeypatch, capsys):
-    rows = {7: GOOD | change | {"seed": 7}, 2: GOOD | {"seed": 2}}
-    monkeypatch.setattr(controls, "measure", lambda folder, config, code, workers: rows[config.seed])
-    monkeypatch.setattr(controls, "RESULTS", tmp_path / "results" / "builtin.json")
-    assert main(["--seeds", "2,7", "--out", str(tmp_path / "out")]) == (1 if failing else 0)
-    texts = list(controls.DEMANDS)
-    lines = [f"- fails on 7: {text}" if i in failing else f"- holds: {text}" for i, text in enumerate(texts)]
-    assert controls.verdict([rows[2], rows[7]]).splitlines() == lines
-    printed = capsys.readouterr().out
-    assert "\n".join(lines) in printed
-    assert printed.splitlines()[-1] == ("not all of it holds" if failing else "all of it holds on seeds 2, 7")
-    # The built-in job as it is goes to the results that are kept.
-    assert json.loads((tmp_path / "results" / "builtin.json").read_text())["rows"] == [rows[2], rows[7]]
-    assert "\n".join(lines) in (tmp_path / "results" / "builtin.md").read_text()
-
-
-def test_the_page():
-    undefined = dict.fromkeys(FIGURES) | {"seed": 12, "difference": dict.fromkeys(("mean", "low", "high"))}
-    where = {"cpu": "a processor", "cores": 2, "python": "3.11.7", "numpy": "2.4.6", "blas": "openblas 1"}
-    rows = [GOOD | {"seed": 0}, GOOD | undefined | {"code": {"commit": None, "dirty": None}}]
-    rows.append(GOOD | {"seed": 1, "code": {"commit": "fedcba9876543210", "dirty": True}})
-    results = {"command": "python -m minicam.controls", "date": "2026-01-02T03:04:05+00:00", "machine": where}
-    text = controls.page(results | {"config": {"data": None}, "rows": rows})
-    assert text.startswith("# Both stages and two controls, on the built-in data\n\n")
-    assert [line for line in text.splitlines() if line.startswith("|")] == [
-        "| seed |   stage 1 |   stage 2 |         difference (95 %) |    longer |  shuffled |   box IoU | seconds |",
-        "| ---: | --------: | --------: | ------------------------: | --------: | --------: | --------: | ------: |",
-        "|    0 |     0.700 |     0.800 | +0.100 (+0.020 to +0.180) |     0.750 |     0.600 |     0.500 |      62 |",
-        "|   12 | undefined | undefined |                 undefined | undefined | undefined | undefined |      62 |",
-        "|    1 |     0.700 |     0.800 | +0.100 (+0.020 to +0.180) |     0.750 |     0.600 |     0.500 |      62 |",
-    ]
-    assert text.splitlines()[-1] == (
-        "Made on 2026-01-02 by `python -m minicam.controls`, from commit 0123456789ab and a version that git does not "
-        "know and commit fedcba987654, with changes that were not committed; 2 cores of a processor, Python 3.11.7, "
-        "NumPy 2.4.6, openblas 1."
-    )
-    assert "on images from elsewhere\n" in controls.page(results | {"config": {"data": "there"}, "rows": rows})
-
-
-@pytest.mark.parametrize(
-    ("text", "seeds"), [("0-4", [0, 1, 2, 3, 4]), ("7", [7]), ("0,2,5", [0, 2, 5]), ("5-6,1", [5, 6, 1])]
-)
-def test_seeds(text, seeds):
-    assert seeds_of(text) == seeds
-
-
-@pytest.mark.parametrize("text", ["", "x", "4-0", "4-0,1", "1-2-3", "-1", "1,", "1,1", "0-2,2", "1.5"])
-def test_seeds_that_are_none(text, capsys):
-    said = f"argument --seeds: {text!r} is not a list of seeds such as 0-4 or 0,2,5; --help shows all options"
-    assert refused(capsys, f"--seeds={text}") == said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--results", "table.md"], "--results is table.md; give a name that ends in .json, for a page (.md) goes bes"),
-        (["--epochs", "0"], "--epochs is 0; it must be at least 1"),
-        (["--size", "1"], "--size is 1; small_gap needs at least"),
-        (["--data", "nowhere"], "the data folder nowhere is not there; check the path"),
-        (["--layout", "isic"], "--layout says how the folder of --data is laid out; give --data DIR, or leave out -"),
-        (["--workers", "0"], "--workers is 0; it must be at least 1"),
-        (["--device", "cuda"], "--device cuda: this version has no CUDA kernels yet"),
-        (["--resume", "x"], "unrecognized arguments: --resume x; --help shows all options"),
-    ],
-    ids=" ".join,
-)
-def test_options_that_are_refused(arguments, said, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert refused(capsys, *arguments).startswith(said)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_results_that_cannot_be_written(finished, capsys, tmp_path):
     (tmp_path / "file").write_text("")
-    line = refused(capsys, *OPTIONS, "--seeds", "3", "--out", finished, "--results", tmp_path / "file" / "x.json")
-    assert line.startswith(f"cannot write {tmp_path / 'file' / 'x.json'}: ")
+    path = tmp_path / "file" / "x.json"
+    line = tiny.refused(main, capsys, *OPTIONS, "--seeds", "3", "--out", finished, "--results", path)
+    assert line.startswith(f"cannot write {path}: ")
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Images in files as a data set: a folder of unlabelled ones, subsets, masks."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,6 +24,21 @@ def test_ids_are_stems_where_stems_are_unique():
     assert ids_of(["b.jpg", "c/d.png"]) == ("b", "c/d")
     assert ids_of(["a.jpg", "a.png", "b.jpg"]) == ("a.jpg", "a.png", "b")
     assert ids_of(["a.jpg", "a.jpg.png"]) == ("a", "a.jpg.png")  # the second one's stem is the first one's name
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path):
+    odd = tmp_path / os.fsdecode(b"l\xe9sion.png")
+    try:
+        saved(odd, noise(4, 6))
+    except OSError:
+        pytest.skip("this file system refuses such names itself")
+    saved(tmp_path / "lésion.png", noise(4, 6))
+    for place in (tmp_path, odd):
+        with pytest.raises(MinicamError) as caught:
+            images_in(place)
+        assert str(caught.value) == r"the file name 'l\udce9sion.png' is not valid UTF-8; rename the file"
+    odd.unlink()
+    assert images_in(tmp_path).ids == ("lésion",)
 
 
 def test_images_in_a_folder_are_sorted_and_unlabelled(tmp_path):

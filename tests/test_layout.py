@@ -87,6 +87,14 @@ def test_imports_run_one_way():
     assert not back, "; ".join(back)
 
 
+def test_the_reading_order_of_the_docstring_is_that_of_the_imports():
+    (block,) = re.findall(r"\n\n((?: {4}.*\n?)+)", minicam.__doc__)
+    steps = [[name.strip() for name in step.split(",")] for step in block.split("->")]
+    names = [name for step in steps for name in step]
+    assert set(names) == {place(name) for name in MODULES} - FOR_ALL - {"provenance"}
+    assert [RANK[name] for name in names] == sorted(RANK[name] for name in names)
+
+
 def test_what_is_importable_by_all_imports_none():
     for module in MODULES:
         if place(module) in FOR_ALL:
@@ -125,10 +133,13 @@ def test_no_deep_learning_framework_is_imported():
         assert not frameworks & {name.split(".")[0] for name in imports(module)}, module
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_file_is_longer_than_300_lines(module):
-    lines = len(MODULES[module].read_text(encoding="utf-8").splitlines())
-    assert lines <= 300, f"{module} has {lines} lines: a file that wants to be longer is two ideas"
+FILES = [*MODULES.values(), *sorted(Path(__file__).parent.glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_no_file_is_longer_than_300_lines(path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= 300, f"{path} has {lines} lines: a file that wants to be longer is two ideas"
 
 
 # --- operations ---

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from gradcheck import relative_error
-from test_model import fixed_batch, fixed_network, loss_and_gradients
+from networks import fixed_batch, fixed_network, loss_and_gradients
 
 from minicam.model import small_gap
 from minicam.optim import SGD

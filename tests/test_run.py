@@ -37,6 +37,27 @@ def test_a_new_folder_is_named_by_the_time_and_never_taken(tmp_path, monkeypatch
     assert names == ["2017-03-03_10-00-00", "2017-03-03_10-00-00_2", "2017-03-03_10-00-00_3"]
 
 
+def full(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_new_run_that_cannot_be_written_leaves_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(MinicamError, match=r"cannot write .*config.json: No space left on device"):
+        Run.create(tmp_path / "runs" / "one", Config())
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(MinicamError, match=r"cannot write .*config.json: No space left on device"):
+        Run.create(tmp_path / "mine" / "one", Config())
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine"]
+
+
+def test_a_row_that_cannot_be_written_is_told_in_one_line(run):
+    (run.folder / "metrics.jsonl").mkdir()
+    with pytest.raises(MinicamError, match=r"cannot write .*metrics.jsonl: Is a directory"):
+        run.log(stage=1, step=0)
+
+
 def rows_of(run):
     return [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
 
@@ -136,11 +157,14 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_text(path, "old")
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
+    def interrupted(*_):
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(MinicamError, match=r"cannot write .*: No space left on device"):
+        write_text(path, "new")
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
         write_text(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]

@@ -78,11 +78,11 @@ def test_a_value_that_cannot_be(option, value, wanted, capsys, here):
         (["--workers", "0"], "--workers is 0; it must be at least 1"),
         (["--device", "cuda"], "--device cuda: this version has no CUDA kernels yet; use --device cpu"),
         (["--device", "emulator"], "--device emulator: this version has no CUDA kernels yet; use --device cpu"),
-        (["--data", "nowhere"], "the data folder nowhere is not there; check the path"),
+        (["--data", "nowhere"], "the data folder HERE/nowhere is not there; check the path"),
         (["--layout", "folder"], "--layout says how the folder of --data is laid out; give --data DIR, or leave out"),
-        (["--data", ".", "--layout", "isic"], "ISIC-2017_Training_Data is not there; get https://"),
-        (["--data", "."], ". holds no labelled images: expected a CSV file with the columns image,label, or images"),
-        (["--weights", "w.h5"], "w.h5 is not there; fetch it with `python -m minicam.weights download`, name another"),
+        (["--data", ".", "--layout", "isic"], "HERE/ISIC-2017_Training_Data is not there; get https://"),
+        (["--data", "."], "HERE holds no labelled images: expected a CSV file with the columns image,label, or images"),
+        (["--weights", "w.h5"], "HERE/w.h5 is not there; fetch it with `python -m minicam.weights download`, name"),
         (["--resume", "nowhere"], "nowhere is not a folder; give the folder of a run, as minicam.train printed it"),
         (["--resume", "."], ". is not the folder of a run: it has no config.json"),
         (["--resume", ""], ". is not the folder of a run: it has no config.json"),
@@ -94,7 +94,7 @@ def test_a_value_that_cannot_be(option, value, wanted, capsys, here):
     ids=" ".join,
 )
 def test_options_that_are_refused(arguments, said, capsys, here):
-    assert refusal(capsys, *arguments).startswith(said)
+    assert refusal(capsys, *arguments).startswith(said.replace("HERE", str(here)))
     assert list(here.iterdir()) == []
 
 
@@ -134,7 +134,7 @@ def test_weights_that_are_damaged(capsys, here):
     assert not (here / "run").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"augment": [], "epochz": 3}', '{"augment": [], "rates": [1]}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"augment": [], "epochz": 3}'])
 def test_a_configuration_of_something_else(text, capsys, here):
     (here / "run").mkdir()
     (here / "run" / "config.json").write_text(text)
@@ -146,6 +146,11 @@ def test_a_configuration_with_a_value_that_cannot_be(capsys, here):
     (here / "run").mkdir()
     (here / "run" / "config.json").write_text(json.dumps({"augment": [], "batch": -2}))
     assert refusal(capsys, "--resume", "run") == "--batch is -2; it must be at least 1"
+    (here / "run" / "config.json").write_text(json.dumps({"augment": [], "lr": "x"}))
+    assert refusal(capsys, "--resume", "run") == "--lr is x; it must be a number"
+    (here / "run" / "config.json").write_text(json.dumps({"augment": [], "network": "resnet"}))
+    said = "run/config.json: the network is 'resnet'; it must be one of vgg16_gap, small_gap"
+    assert refusal(capsys, "--resume", "run") == said
 
 
 def failure(capsys, *arguments):

@@ -101,6 +101,19 @@ def test_masks_beside_the_images_give_the_boxes_iou(tmp_path):
     assert summary["box_iou"] == pytest.approx(np.mean(areas) / (48 * 40))  # the masks are the whole images
 
 
+def test_a_mask_that_cannot_be_read_is_told_before_stage_2(tmp_path, monkeypatch, capsys):
+    """Even where its image is not one of those that are drawn."""
+    monkeypatch.setattr("minicam.train.SHEET_IMAGES", 1)
+    counts = {"training/blue": 3, "training/red": 3, "validation/blue": 2, "validation/red": 2}
+    folders(tmp_path / "data", counts)
+    (tmp_path / "data" / "masks" / "validation" / "red").mkdir(parents=True)
+    (tmp_path / "data" / "masks" / "validation" / "red" / "1.png").write_bytes(b"no picture")
+    assert tiny.train(tmp_path / "run", **OWN, data=tmp_path / "data", epochs=1) == 2
+    assert "masks/validation/red/1.png is no image of a format that is read here" in capsys.readouterr().err
+    assert (tmp_path / "run" / "stage1.h5").exists()
+    assert not (tmp_path / "run" / "stage2.h5").exists()
+
+
 def test_the_layout_of_isic_with_masks_of_its_own(tmp_path):
     rng = np.random.default_rng(5)
     for split, first in (("Training", 0), ("Validation", 50)):

@@ -66,6 +66,15 @@ def parameters(folder, stage):
     }
 
 
+def refused(main, capsys, *arguments):
+    """The one line that a command prints which refuses its arguments."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    _, line = capsys.readouterr()
+    assert line.count("\n") == 1
+    return line.removeprefix("minicam: ").rstrip("\n")
+
+
 RESULTS = ("metrics.jsonl", "boxes.csv", "predictions_stage1.csv", "predictions_stage2.csv", "cams.png", "config.json")
 
 

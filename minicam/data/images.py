@@ -229,7 +229,13 @@ def is_image(path: Path) -> bool:
 
 
 def ids_of(names: Sequence[str]) -> tuple[str, ...]:
-    """Ids for files of different names: the name without its suffix, or with it where it must be."""
+    """Ids for files of different names: the name without its suffix, or with it where it must be.
+
+    MinicamError where a name is not UTF-8, for ids stand in files of text.
+    """
+    for name in names:
+        if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise MinicamError(f"the file name {name!a} is not valid UTF-8; rename the file")
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
     count = Counter(stems) + Counter(names)
     return tuple(stem if count[stem] == 1 else name for stem, name in zip(stems, names, strict=True))
