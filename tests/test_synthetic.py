@@ -42,7 +42,7 @@ def test_skin_position_and_size_vary_independently_of_the_class(name, measured, 
 def test_a_picture_depends_on_seed_split_and_number_alone(dataset):
     paint_again = synthetic._draw.__wrapped__  # not from the cache
     for i in (0, 7):
-        image, mask = paint_again(synthetic.CLASSES[dataset.labels[i]], (3, 0, i))
+        image, mask = paint_again(synthetic.CLASSES[dataset.labels[i]], (3, 0, i + 1))
         np.testing.assert_array_equal(image, dataset.image(i))
         np.testing.assert_array_equal(mask, dataset.mask(i))
     assert synthetic.load("training", 3, 20).ids == dataset.ids[:20]
