@@ -31,7 +31,7 @@ RATES = {"CAM_fc": 2.0, "CAM_fc/bias": 0.0}
 
 @dataclass(frozen=True)
 class Config:
-    """The defaults are those of the built-in job; `FOR_YOUR_DATA` says what differs with images of one's own."""
+    """The defaults are those of the built-in job; `FOR_VGG16_GAP` says what differs for the large network."""
 
     data: str | None = None  # folder; None: the built-in set
     layout: str = "auto"  # of that folder: isic or folder
@@ -114,7 +114,7 @@ class Config:
             raise MinicamError(f"{path} is not a configuration of this version of minicam: {error}") from None
 
 
-FOR_YOUR_DATA = {
+FOR_VGG16_GAP = {
     "network": "vgg16_gap",
     "weights": "weights/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
     "size": 224,
@@ -128,20 +128,23 @@ FOR_YOUR_DATA = {
 
 def default(name: str, own_data: bool) -> object:
     """The default of a field of Config, for the built-in data or for images of one's own."""
-    if own_data and name in FOR_YOUR_DATA:
-        return FOR_YOUR_DATA[name]
+    if own_data and name in FOR_VGG16_GAP:
+        return FOR_VGG16_GAP[name]
     return getattr(Config(), name)
 
 
 def make(**given: object) -> Config:
-    """A Config from the fields that are given (not None); the others get the defaults that suit the data.
+    """A Config from the fields that are given (not None); the others get the defaults that suit the network.
+
+    Images of one's own are for VGG16-GAP, the built-in ones for its small sibling, unless `network` says otherwise.
 
     Paths become absolute, so that the run can be continued from another folder.
     """
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("weights") == "none":
         given["weights"] = None
-    values = {**(FOR_YOUR_DATA if "data" in given else {}), **given}
+    large = given.get("network", "vgg16_gap" if "data" in given else "small_gap") == "vgg16_gap"
+    values = {**(FOR_VGG16_GAP if large else {}), **given}
     paths = {name: os.path.abspath(values[name]) for name in ("data", "weights") if values.get(name) is not None}
     return Config(**values | paths)
 

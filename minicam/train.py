@@ -148,7 +148,7 @@ def add_choices(p: argparse.ArgumentParser) -> None:
     add(data, "size", "side in pixels of what the network sees", type=int, metavar="PX")
     names = f"any of {', '.join(augment.NAMES)}, with commas between; or none"
     add(data, "augment", names, type=augment.parse, metavar="NAME,...")
-    add(data, "network", "which one", choices=NETWORKS)
+    add(data, "network", "which one; its own defaults come with it", choices=NETWORKS)
     add(data, "weights", "HDF5 file to start from, or none", metavar="FILE")
     training = p.add_argument_group("training, each stage")
     add(training, "epochs", "times through the images", type=int, metavar="N")

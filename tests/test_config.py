@@ -6,7 +6,14 @@ import os
 import pytest
 
 from minicam import MinicamError
-from minicam.config import FIELDS, FOR_YOUR_DATA, Config, default, make
+from minicam.config import FIELDS, FOR_VGG16_GAP, Config, default, make
+
+
+def test_the_defaults_go_with_the_network():
+    small, large = make(data="images", network="small_gap"), make(network="vgg16_gap")
+    assert (small.size, small.lr, small.weights, small.threshold) == (64, 0.02, None, 0.4)
+    assert (large.size, large.lr, large.threshold, large.data) == (224, 0.001, 0.2, None)
+    assert large.weights == os.path.abspath(FOR_VGG16_GAP["weights"])
 
 
 def test_without_data_the_defaults_are_those_of_the_built_in_job():
@@ -19,7 +26,7 @@ def test_without_data_the_defaults_are_those_of_the_built_in_job():
 def test_with_data_they_are_those_for_ones_own():
     config = make(data="images")
     for name in FIELDS:
-        expected = "images" if name == "data" else FOR_YOUR_DATA.get(name, getattr(Config(), name))
+        expected = "images" if name == "data" else FOR_VGG16_GAP.get(name, getattr(Config(), name))
         assert getattr(config, name) == (os.path.abspath(expected) if name in ("data", "weights") else expected), name
     assert config.network == "vgg16_gap"
     assert config.size == 224
@@ -28,7 +35,7 @@ def test_with_data_they_are_those_for_ones_own():
 def test_what_is_given_counts_more_than_a_default():
     config = make(data="images", size=33, rates={}, square=False, lr=0.5)
     assert (config.size, config.rates, config.square, config.lr) == (33, {}, False, 0.5)
-    assert config.epochs == FOR_YOUR_DATA["epochs"]
+    assert config.epochs == FOR_VGG16_GAP["epochs"]
 
 
 def test_the_weights_none_are_no_weights():
@@ -54,10 +61,10 @@ def test_default_says_what_make_does(name):
 def test_the_defaults_for_own_data_name_fields_and_layers_that_there_are():
     from minicam.model import NETWORKS
 
-    assert FOR_YOUR_DATA.keys() <= set(FIELDS)
-    params = NETWORKS[FOR_YOUR_DATA["network"]]().params()
+    assert FOR_VGG16_GAP.keys() <= set(FIELDS)
+    params = NETWORKS[FOR_VGG16_GAP["network"]]().params()
     layers = {name.split("/")[0] for name in params}
-    assert set(FOR_YOUR_DATA["rates"]) <= layers | params.keys()
+    assert set(FOR_VGG16_GAP["rates"]) <= layers | params.keys()
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path):
