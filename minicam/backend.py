@@ -4,6 +4,7 @@ Everything else asks here. An operation is written once for NumPy and once for C
 that the rest of the library calls, and the type of its first array decides which of the two runs.
 """
 
+import argparse
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -48,6 +49,19 @@ def choose_device(name: str) -> str:
     if name in ("cuda", "emulator"):
         raise MinicamError(f"--device {name}: this version has no CUDA kernels yet; use --device cpu")
     return "cpu"
+
+
+def add_options(parser: argparse._ActionsContainer, purpose: str) -> None:
+    """Give a command the options that say what to compute on: --workers, threads for this purpose, and --device."""
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help=f"threads that {purpose}")
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to compute")
+
+
+def check_options(workers: int, device: str) -> None:
+    """Raise MinicamError where what was given to the options of `add_options` cannot be."""
+    if workers < 1:
+        raise MinicamError(f"--workers is {workers}; it must be at least 1")
+    choose_device(device)
 
 
 def each(function: Callable, items: Sequence) -> list:

@@ -1,7 +1,7 @@
 """The configuration of a run: every choice that changes its numbers, in one place, checked, and saved beside them.
 
-None of these choices is known to be the paper's, which does not state its input size, learning rate, batch, epochs,
-crop rule or starting weights of stage 2: they are ours.
+The paper's own input size, learning rate, batch, epochs, crop rule and starting weights of stage 2 are not known to us.
+These are ours.
 """
 
 import json

@@ -29,7 +29,7 @@ from minicam.cli import HelpFormatter, Parser, command
 from minicam.config import Config, make
 from minicam.data import Dataset
 from minicam.fit import Interrupted
-from minicam.metrics import mean_auc
+from minicam.metrics import figure, mean_auc
 from minicam.provenance import machine, version
 from minicam.run import Run, new_folder, write_text
 from minicam.train import add_choices, build, given_choices, open_data, second_stage, task_numbers, train
@@ -130,20 +130,16 @@ def table(rows: list[dict]) -> str:
     """A row a seed, as Markdown that is aligned for the terminal, too."""
 
     def difference(d: dict) -> str:
-        return _figure(d["mean"], "+") + ("" if d["low"] is None else f" ({d['low']:+.3f} to {d['high']:+.3f})")
+        return figure(d["mean"], "+") + ("" if d["low"] is None else f" ({d['low']:+.3f} to {d['high']:+.3f})")
 
     cells = [("seed", "stage 1", "stage 2", "difference (95 %)", "longer", "shuffled", "box IoU", "seconds")]
     for row in rows:
-        first, second, *others = (_figure(row[name]) for name in ("stage1", "stage2", *CONTROLS, "box_iou"))
+        first, second, *others = (figure(row[name]) for name in ("stage1", "stage2", *CONTROLS, "box_iou"))
         cells.append((str(row["seed"]), first, second, difference(row["difference"]), *others, f"{row['seconds']:.0f}"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, tuple("-" * (width - 1) + ":" for width in widths))
     aligned = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
     return "\n".join(f"| {' | '.join(row)} |" for row in aligned)
-
-
-def _figure(value: float | None, sign: str = "") -> str:
-    return "undefined" if value is None else f"{value:{sign}.3f}"
 
 
 def verdict(rows: list[dict]) -> str:
@@ -212,8 +208,7 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs (a new one under runs/)")
     text = f"what was measured; a page (.md) goes beside it ({RESULTS}; with other choices results.json in --out)"
     runs.add_argument("--results", type=Path, metavar="FILE.json", help=text)
-    runs.add_argument("--workers", type=int, default=2, metavar="N", help="threads that read and augment images")
-    runs.add_argument("--device", choices=backend.DEVICES, default="auto", help="where to compute")
+    backend.add_options(runs, "read and augment images")
     return p
 
 
@@ -222,7 +217,6 @@ def main(argv: list[str] | None = None) -> int:
     """The command."""
     options = vars(parser().parse_args(argv))
     given, seeds = given_choices(options), options["seeds"]
-    backend.choose_device(options["device"])
     out = options["out"] or new_folder()
     path = options["results"] or (out / "results.json" if given else RESULTS)
     if path.suffix != ".json":
@@ -243,7 +237,7 @@ def main(argv: list[str] | None = None) -> int:
         rows = []
         for config in configs:
             row = measure(out / f"seed{config.seed}", config, code, options["workers"])
-            first, second = _figure(row["stage1"]), _figure(row["stage2"])
+            first, second = figure(row["stage1"]), figure(row["stage2"])
             print(f"seed {config.seed}: stage 1 {first}, stage 2 {second}", flush=True)
             rows.append(row)
     except (Interrupted, KeyboardInterrupt):

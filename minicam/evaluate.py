@@ -76,8 +76,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--limit", type=int, metavar="N", help="take this many images, stratified by class (all)")
     out = "a new folder, or that of an evaluation, which is replaced (evaluation_SPLIT in the folder of the run)"
     p.add_argument("--out", type=Path, metavar="DIR", help=out)
-    p.add_argument("--workers", type=int, default=2, metavar="N", help="threads that read images")
-    p.add_argument("--device", choices=backend.DEVICES, default="auto", help="where to compute")
+    backend.add_options(p, "read images")
     return p
 
 
@@ -85,9 +84,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = parser().parse_args(argv)
-    if options.workers < 1:
-        raise MinicamError(f"--workers is {options.workers}; it must be at least 1")
-    backend.choose_device(options.device)
+    backend.check_options(options.workers, options.device)
     if options.layout is not None and options.data is None:
         raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")
     run = Run.open(options.run)

@@ -139,8 +139,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new folder for what is found")
     p.add_argument("--class", dest="asked", metavar="NAME", help="take the CAM of this class (the predicted one)")
     p.add_argument("--batch", type=int, metavar="N", help="images at a time (as many as in training)")
-    p.add_argument("--workers", type=int, default=2, metavar="N", help="threads that read and write images")
-    p.add_argument("--device", choices=backend.DEVICES, default="auto", help="where to compute")
+    backend.add_options(p, "read and write images")
     return p
 
 
@@ -148,9 +147,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = parser().parse_args(argv)
-    if options.workers < 1:
-        raise MinicamError(f"--workers is {options.workers}; it must be at least 1")
-    backend.choose_device(options.device)
+    backend.check_options(options.workers, options.device)
     run = Run.open(options.run)
     if options.batch is not None:
         run = Run(run.folder, replace(run.config, batch=options.batch))

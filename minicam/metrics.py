@@ -110,12 +110,13 @@ def summarise(
     }
 
 
+def figure(value: float | None, sign: str = "") -> str:
+    """A figure as tables show it; `sign` "+" shows that of positive ones, too."""
+    return "undefined" if value is None else f"{value:{sign}.3f}"
+
+
 def table(summary: dict) -> str:
     """The summary as the small table that is printed last."""
-
-    def figure(value: float | None, sign: str = "") -> str:
-        return "undefined" if value is None else f"{value:{sign}.3f}"
-
     rows = [("AUC", "stage 1", "stage 2", "difference")]
     for task, first in summary["stage1"].items():
         second = summary["stage2"][task]

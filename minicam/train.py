@@ -178,8 +178,7 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--seed", type=int, metavar="N", help=f"of everything that is drawn at random ({seed})")
     runs.add_argument("--out", metavar="DIR", help="folder of the run (a new one under runs/)")
     runs.add_argument("--resume", metavar="RUN", help="continue this run, with the configuration that it has")
-    runs.add_argument("--workers", type=int, default=2, metavar="N", help="threads that read and augment images")
-    runs.add_argument("--device", choices=backend.DEVICES, default="auto", help="where to compute")
+    backend.add_options(runs, "read and augment images")
     return p
 
 
@@ -206,8 +205,7 @@ def _rates(text: str) -> dict[str, float]:
 def given_choices(options: dict) -> dict:
     """The fields of Config that a command line has given. MinicamError where its options do not go together."""
     given = {name: options[name] for name in FIELDS if options.get(name) is not None}
-    if options["workers"] < 1:
-        raise MinicamError(f"--workers is {options['workers']}; it must be at least 1")
+    backend.check_options(options["workers"], options["device"])
     if "layout" in given and "data" not in given and options.get("resume") is None:
         raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")
     return given
@@ -218,7 +216,6 @@ def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = vars(parser().parse_args(argv))
     given = given_choices(options)
-    backend.choose_device(options["device"])
     if options["resume"] is not None:
         clash = [*given, *(["out"] if options["out"] is not None else [])]
         if clash:

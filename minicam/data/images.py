@@ -61,7 +61,7 @@ def read_image(
     with _opened(path) as image:
         width, height, orientation = _header(image)
         x0, y0, x1, y1 = box or (0, 0, width, height)
-        factor = _reduction(min(x1 - x0, y1 - y0), size)
+        factor = reduction(min(x1 - x0, y1 - y0), size)
         drafted = image.draft(None, (width // factor, height // factor))  # None for what is no JPEG
         rgb = _rgb(image, path)
         if factor > 1 and drafted is None:
@@ -84,7 +84,7 @@ def read_mask(path: str | Path) -> np.ndarray:
     return grey >= (128 if grey.max() > 1 else 1)
 
 
-def _reduction(side: int, size: int | None) -> int:
+def reduction(side: int, size: int | None) -> int:
     """The largest of 8, 4, 2 and 1 by which `side` pixels can be reduced and still be `size`."""
     return next((r for r in (8, 4, 2) if size is not None and side >= r * size), 1)
 

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from minicam.data import Dataset
+from minicam.data.images import reduction
 from minicam.data.paint import SIDE, paint
 
 CLASSES = ("nevus", "melanoma", "seborrheic_keratosis")
@@ -38,10 +39,7 @@ class SyntheticDataset(Dataset):
 
     def image(self, i: int, size: int | None = None, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
         x0, y0, x1, y1 = box or (0, 0, SIDE, SIDE)
-        factor = 1
-        while size is not None and factor < 8 and min(x1 - x0, y1 - y0) >= 2 * factor * size:
-            factor *= 2
-        return _reduced(*self._picture(i), factor)
+        return _reduced(*self._picture(i), reduction(min(x1 - x0, y1 - y0), size))
 
     def mask(self, i: int) -> np.ndarray:
         return _draw(*self._picture(i))[1]
