@@ -3,8 +3,9 @@
 The package teaches, and really runs, one paper: "Skin Lesion Classification using Class Activation Map" (Jia and
 Shen, arXiv 1703.01053). Read it in the order in which it imports itself:
 
-    backend -> ops -> layers -> model -> weights, cam, optim, data, metrics -> config -> run, inference
-    -> pictures, fit -> train -> evaluate, explain, controls
+    backend -> source -> emulator, nvrtc -> cuda -> device -> ops -> layers -> model
+    -> weights, cam, optim, data, metrics -> config -> run, inference -> pictures, fit -> train
+    -> evaluate, explain, controls, bench
 """
 
 __version__ = "0.1.0"

@@ -1,14 +1,18 @@
 """NumPy or CuPy? The one file that knows which kind of array is which, and the only one that may import cupy.
 
 Everything else asks here. An operation is written once for NumPy and once for CUDA; `by_array` makes the function
-that the rest of the library calls, and the type of its first array decides which of the two runs.
+that the rest of the library calls, and the type of its first array decides which of the two runs:
+
+    numpy.ndarray     "cpu"        NumPy
+    cupy.ndarray      "cuda"       the CUDA kernels, on an NVIDIA GPU
+    EmulatorArray     "emulator"   the same kernels, run by `minicam.emulator` on the CPU
 """
 
-import argparse
 import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,52 +20,140 @@ from threadpoolctl import ThreadpoolController
 
 from minicam import MinicamError
 
-DEVICES = ("auto", "cpu", "cuda", "emulator")
+INSTALL = "install the extra cuda13 (NVIDIA driver 580 or newer) or cuda12, or compute on another --device"
 
 
-def by_array(numpy_function: Callable, cuda_function: Callable | None = None) -> Callable:
-    """Return a function that calls `numpy_function` where its first argument is a `numpy.ndarray`.
+class EmulatorArray(np.ndarray):
+    """A NumPy array that passes for one on a GPU: operations take their CUDA path with it, and the emulator runs it."""
 
-    Any other array goes to `cuda_function`; where there is none yet, that is an error that says so.
+
+def by_array(numpy_function: Callable, cuda_function: Callable) -> Callable:
+    """Return a function that calls one of the two, as the type of its first argument says.
+
+    Raises MinicamError where that is no array, and where the arrays among the arguments are not all on one device.
     """
     name = f"{numpy_function.__module__}.{numpy_function.__name__.removesuffix('_numpy')}"
 
     @functools.wraps(numpy_function)
     def dispatch(*args: Any, **kwargs: Any) -> Any:
-        array = args[0] if args else next(iter(kwargs.values()))
-        if type(array) is np.ndarray:
-            return numpy_function(*args, **kwargs)
-        if cuda_function is None:
-            raise MinicamError(f"{name} takes a numpy.ndarray, not {type(array).__name__}; it has no CUDA kernel yet")
-        return cuda_function(*args, **kwargs)
+        given = [*args, *kwargs.values()]
+        if not is_array(given[0]):
+            raise MinicamError(
+                f"{name} takes a numpy.ndarray, a cupy.ndarray or an EmulatorArray, not {type(given[0]).__name__}"
+            )
+        device = device_of(given[0])
+        for other in given[1:]:
+            if is_array(other) and device_of(other) != device:
+                raise MinicamError(
+                    f"{name}: the first array is on the device {device!r}, another on {device_of(other)!r}; "
+                    "bring both to one with backend.to_device"
+                )
+        return (numpy_function if device == "cpu" else cuda_function)(*args, **kwargs)
 
     dispatch.__name__ = numpy_function.__name__.removesuffix("_numpy")
     return dispatch
 
 
-def choose_device(name: str) -> str:
-    """The device that `--device name` means on this machine: today always "cpu".
-
-    Raises MinicamError for a device that this version cannot use, rather than falling back without a word.
-    """
-    if name not in DEVICES:
-        raise MinicamError(f"device {name!r} is not known; choose one of {', '.join(DEVICES)}")
-    if name in ("cuda", "emulator"):
-        raise MinicamError(f"--device {name}: this version has no CUDA kernels yet; use --device cpu")
-    return "cpu"
+# -- arrays and where they are
 
 
-def add_options(parser: argparse._ActionsContainer, purpose: str) -> None:
-    """Give a command the options that say what to compute on: --workers, threads for this purpose, and --device."""
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help=f"threads that {purpose}")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to compute")
+def is_array(value: Any) -> bool:
+    """Is it an array of one of the three kinds?"""
+    return isinstance(value, np.ndarray) or _is_cupy(value)
 
 
-def check_options(workers: int, device: str) -> None:
-    """Raise MinicamError where what was given to the options of `add_options` cannot be."""
-    if workers < 1:
-        raise MinicamError(f"--workers is {workers}; it must be at least 1")
-    choose_device(device)
+def device_of(array: Any) -> str:
+    """"cpu", "cuda" or "emulator"."""
+    if _is_cupy(array):
+        return "cuda"
+    return "emulator" if isinstance(array, EmulatorArray) else "cpu"
+
+
+def _is_cupy(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "cupy"
+
+
+def to_device(array: Any, device: str) -> Any:
+    """The array on a device: itself where it is there, without a copy between "cpu" and "emulator"."""
+    if device == device_of(array):
+        return array
+    array = to_cpu(array)
+    if device == "cpu":
+        return array
+    if device == "emulator":
+        return np.ascontiguousarray(array).view(EmulatorArray)
+    return cupy().asarray(array, order="C")
+
+
+def to_cpu(array: Any) -> np.ndarray:
+    """The array as a numpy.ndarray."""
+    return array.get() if _is_cupy(array) else array.view(np.ndarray)
+
+
+def assign(target: Any, values: np.ndarray) -> None:
+    """Write NumPy values into an array on any device, in place."""
+    if _is_cupy(target):
+        target.set(np.ascontiguousarray(values, target.dtype))
+    else:
+        target[...] = values
+
+
+def empty(shape: int | Sequence[int], dtype: Any, like: Any) -> Any:
+    """An array on the device of `like`, for a kernel to write. In the emulator it is full of NaN: see what is not."""
+    if _is_cupy(like):
+        return cupy().empty(shape, dtype)
+    array = np.empty(shape, dtype)
+    array.reshape(-1).view(np.uint8).fill(0xFF)  # a NaN in any float; in an integer -1, or the largest
+    return array.view(EmulatorArray)
+
+
+def stack(arrays: Sequence[Any]) -> Any:
+    """Arrays of one shape and device as one array, with a first axis more."""
+    return cupy().stack(arrays) if _is_cupy(arrays[0]) else to_device(np.stack(arrays), device_of(arrays[0]))
+
+
+# -- CuPy and its GPU
+
+
+@functools.cache
+def cupy() -> ModuleType:
+    """CuPy, once it is known that there is a GPU which it can use. MinicamError where there is not."""
+    try:
+        import cupy
+    except ImportError as error:
+        raise MinicamError(f"the device cuda needs CuPy, which cannot be imported ({error}); {INSTALL}") from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # CuPy's own types of error cannot be named without a working CuPy
+        raise MinicamError(f"CuPy finds no NVIDIA GPU that it can use ({first_line(error)}); {INSTALL}") from None
+    if count == 0:
+        raise MinicamError(f"CuPy finds no NVIDIA GPU; {INSTALL}")
+    return cupy
+
+
+def capability() -> int:
+    """The compute capability of the GPU, as 80 for 8.0."""
+    return int(cupy().cuda.Device().compute_capability)
+
+
+def gpu_memory() -> tuple[int, int, int]:
+    """Bytes of the GPU's memory: held by CuPy's pool (the most so far, as the pool keeps what it once took), in all,
+    and free beside the pool."""
+    free, total = cupy().cuda.runtime.memGetInfo()
+    return cupy().get_default_memory_pool().total_bytes(), total, free
+
+
+def free_gpu_memory() -> None:
+    """Give what the pool holds and nobody uses back to the GPU."""
+    cupy().get_default_memory_pool().free_all_blocks()
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, as far as it fits in a line of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+# -- all cores
 
 
 def each(function: Callable, items: Sequence) -> list:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicam import MinicamError, backend
+from minicam import MinicamError, device
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.config import Config, make
 from minicam.data import Dataset
@@ -59,15 +59,15 @@ def shuffled(dataset: Dataset, crops: np.ndarray, seed: int) -> np.ndarray:
     return dealt
 
 
-def control(run: Run, name: str, workers: int = 2) -> float | None:
+def control(run: Run, name: str, workers: int = 2, on: str = "cpu") -> float | None:
     """Mean AUC of a control, "longer" or "shuffled", of a finished run; its own folder stands beside the run's."""
     config = run.config
     datasets = training, validation = open_data(config)
     if name == "longer":
-        network, crops = run.trained(1).network, (None, None)
+        network, crops = run.trained(1, on).network, (None, None)
     else:
         as_it_started = config.stage2_from == "start"
-        network = build(config, len(training.classes)) if as_it_started else run.trained(1).network
+        network = build(config, len(training.classes), on=on) if as_it_started else run.trained(1, on).network
         crops = tuple(shuffled(dataset, run.read_crops(dataset), config.seed) for dataset in datasets)
     own = continued(run.folder.with_name(f"{run.folder.name}_{name}"), config)
     probabilities, _ = second_stage(own, network, datasets, crops, workers)
@@ -86,7 +86,7 @@ def continued(folder: Path, config: Config) -> Run:
     return run
 
 
-def measure(folder: Path, config: Config, code: dict, workers: int = 2) -> dict:
+def measure(folder: Path, config: Config, code: dict, workers: int = 2, on: str = "cpu") -> dict:
     """The row of one seed, from `row.json` in the run's folder, or made by a run and its two controls.
 
     code  the version of the code, as `version` gives it: a row keeps that which made it
@@ -94,10 +94,10 @@ def measure(folder: Path, config: Config, code: dict, workers: int = 2) -> dict:
     run = continued(folder, config)
     row = _read(folder / "row.json")
     if row is None:
-        summary = _read(folder / "summary.json") or train(run, workers)
+        summary = _read(folder / "summary.json") or train(run, workers, on)
         row = {"seed": config.seed, "stage1": summary["stage1"]["mean"], "stage2": summary["stage2"]["mean"]}
         row |= {"difference": summary["difference"]}
-        row |= {name: control(run, name, workers) for name in CONTROLS}
+        row |= {name: control(run, name, workers, on) for name in CONTROLS}
         row |= {"box_iou": summary["box_iou"], "seconds": summary["seconds"], "code": code}
         run.write("row.json", json.dumps(row, indent=2) + "\n")
     return row
@@ -160,6 +160,7 @@ def page(results: dict) -> str:
         return f"commit {code['commit'][:12]}{', with changes that were not committed' if code['dirty'] else ''}"
 
     data = "the built-in data" if results["config"]["data"] is None else "images from elsewhere"
+    computed = "" if results.get("device", "cpu") == "cpu" else f", on the device {results.get('gpu', 'emulator')}"
     paragraphs = (
         f"# Both stages and two controls, on {data}",
         "Mean AUC on the validation images. *Longer*: stage 1 goes on with whole images for the steps of stage 2. "
@@ -170,7 +171,7 @@ def page(results: dict) -> str:
         verdict(rows),
         f"Made on {results['date'][:10]} by `{results['command']}`, from "
         f"{' and '.join(dict.fromkeys(name(row['code']) for row in rows))}; {where['cores']} cores of {where['cpu']}, "
-        f"Python {where['python']}, NumPy {where['numpy']}, {where['blas']}.",
+        f"Python {where['python']}, NumPy {where['numpy']}, {where['blas']}{computed}.",
     )
     return "\n\n".join(paragraphs) + "\n"
 
@@ -208,7 +209,7 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs (a new one under runs/)")
     text = f"what was measured; a page (.md) goes beside it ({RESULTS}; with other choices results.json in --out)"
     runs.add_argument("--results", type=Path, metavar="FILE.json", help=text)
-    backend.add_options(runs, "read and augment images")
+    device.add_options(runs, "read and augment images")
     return p
 
 
@@ -216,6 +217,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     options = vars(parser().parse_args(argv))
+    on = device.prepare(options["workers"], options["device"], options["precision"])
     given, seeds = given_choices(options), options["seeds"]
     out = options["out"] or new_folder()
     path = options["results"] or (out / "results.json" if given else RESULTS)
@@ -229,6 +231,7 @@ def main(argv: list[str] | None = None) -> int:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **version(),
         "machine": machine(),
+        "device": on,
         "config": {name: value for name, value in asdict(configs[0]).items() if name != "seed"},
     }
     code = {name: results[name] for name in ("commit", "dirty")}
@@ -236,7 +239,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         rows = []
         for config in configs:
-            row = measure(out / f"seed{config.seed}", config, code, options["workers"])
+            row = measure(out / f"seed{config.seed}", config, code, options["workers"], on)
             first, second = figure(row["stage1"]), figure(row["stage2"])
             print(f"seed {config.seed}: stage 1 {first}, stage 2 {second}", flush=True)
             rows.append(row)
@@ -244,6 +247,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"stopped; continue with the same command and --out {out}", file=sys.stderr)
         raise KeyboardInterrupt from None
     results["rows"] = rows
+    if on == "cuda":
+        results["gpu"] = device.report()
     failed = any(failures(rows).values())
     print(f"\n{table(rows)}\n\n{verdict(rows)}\n")
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicam import MinicamError, backend
+from minicam import MinicamError, device
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.data import Dataset
 from minicam.data.catalogue import LAYOUTS, open_split
@@ -43,9 +43,9 @@ def in_terms_of(dataset: Dataset, classes: Sequence[str], tasks: Sequence[str]) 
     return replace(dataset, labels=number[dataset.labels], classes=tuple(classes), tasks=tuple(tasks))
 
 
-def evaluate(run: Run, dataset: Dataset, out: Path, workers: int = 2) -> dict:
-    """Write into `out` what the run says of the images, and return the figures of the summary."""
-    config, first, second = run.config, run.trained(1), run.trained(2)
+def evaluate(run: Run, dataset: Dataset, out: Path, workers: int = 2, on: str = "cpu") -> dict:
+    """Write into `out` what the run says of the images, computed on the device `on`; return the summary's figures."""
+    config, first, second = run.config, run.trained(1, on), run.trained(2, on)
     dataset = in_terms_of(dataset, first.classes, first.tasks)
     with whole_folder(out, FILES) as folder:
         started = time.perf_counter()
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--limit", type=int, metavar="N", help="take this many images, stratified by class (all)")
     out = "a new folder, or that of an evaluation, which is replaced (evaluation_SPLIT in the folder of the run)"
     p.add_argument("--out", type=Path, metavar="DIR", help=out)
-    backend.add_options(p, "read images")
+    device.add_options(p, "read images")
     return p
 
 
@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = parser().parse_args(argv)
-    backend.check_options(options.workers, options.device)
+    on = device.prepare(options.workers, options.device, options.precision)
     if options.layout is not None and options.data is None:
         raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")
     run = Run.open(options.run)
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     data, layout = (config.data, config.layout) if options.data is None else (options.data, "auto")
     dataset = open_split(data, options.layout or layout, options.split, config.seed, options.limit)
     out = options.out or run.folder / f"evaluation_{options.split}"
-    summary = evaluate(run, dataset, out, options.workers)
+    summary = evaluate(run, dataset, out, options.workers, on)
     print(f"written to {out}")
     print(table(summary))
 

@@ -32,7 +32,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from minicam import MinicamError, backend
+from minicam import MinicamError, device
+from minicam.backend import to_cpu
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.data import Dataset
 from minicam.data.images import images_in
@@ -75,14 +76,15 @@ def probabilities_csv(
     return as_csv(("image_id", *columns, "predicted"), rows)
 
 
-def explain(run: Run, dataset: Dataset, out: Path, asked: str | None = None, workers: int = 2) -> int:
+def explain(run: Run, dataset: Dataset, out: Path, asked: str | None = None, workers: int = 2, on: str = "cpu") -> int:
     """Write into the new folder `out` what the run says of the images.
 
     asked  the class whose CAM gives the boxes; None: the most probable one of each image
+    on     the device to compute on
     Returns how many images could be read; a line for each of the others goes to stderr. Raises MinicamError where
     the run has no such class or is not finished, where `out` is not empty, and where no image can be read.
     """
-    stages = run.trained(1), run.trained(2)
+    stages = run.trained(1, on), run.trained(2, on)
     classes = stages[0].classes
     if asked is not None and asked not in classes:
         raise MinicamError(f"the run has no class {asked!r}; choose one of {', '.join(classes)}")
@@ -128,7 +130,7 @@ def write(
     table = probabilities_csv(dataset.ids, dataset.classes, found.probabilities, np.concatenate(probabilities))
     write_text(folder / "probabilities.csv", table)
     write_text(folder / "boxes.csv", boxes_csv([dataset], [found]))
-    np.save(folder / "bias.npy", first.params()["CAM_fc/bias"])
+    np.save(folder / "bias.npy", to_cpu(first.params()["CAM_fc/bias"]))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -139,7 +141,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new folder for what is found")
     p.add_argument("--class", dest="asked", metavar="NAME", help="take the CAM of this class (the predicted one)")
     p.add_argument("--batch", type=int, metavar="N", help="images at a time (as many as in training)")
-    backend.add_options(p, "read and write images")
+    device.add_options(p, "read and write images")
     return p
 
 
@@ -147,12 +149,12 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = parser().parse_args(argv)
-    backend.check_options(options.workers, options.device)
+    on = device.prepare(options.workers, options.device, options.precision)
     run = Run.open(options.run)
     if options.batch is not None:
         run = Run(run.folder, replace(run.config, batch=options.batch))
     dataset = images_in(options.images)
-    count = explain(run, dataset, options.out, options.asked, options.workers)
+    count = explain(run, dataset, options.out, options.asked, options.workers, on)
     print(f"{count} of {len(dataset)} images explained in {options.out}")
     if count < len(dataset):
         raise MinicamError(f"{len(dataset) - count} of {len(dataset)} images could not be read, as said above")

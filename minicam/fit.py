@@ -12,9 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from minicam import MinicamError
+from minicam.backend import to_cpu, to_device
 from minicam.data import Dataset
 from minicam.data.loader import Loader
-from minicam.inference import probabilities_of
+from minicam.inference import enough_memory, probabilities_of
 from minicam.metrics import mean_auc
 from minicam.model import Network
 from minicam.ops import softmax_loss
@@ -82,13 +83,14 @@ def fit(
         progress.seconds = now - started
         state = {
             "progress": asdict(progress),
-            "velocity": optimiser.velocity,
+            "velocity": {name: to_cpu(array) for name, array in optimiser.velocity.items()},
             "stage": stage,
             "classes": list(training.dataset.classes),
             "tasks": list(training.dataset.tasks),
             "data": digest(datasets),
         }
-        checkpoint.save(run.checkpoint(stage), network.params(), state)
+        params = {name: to_cpu(array) for name, array in network.params().items()}
+        checkpoint.save(run.checkpoint(stage), params, state)
         return now
 
     def diverged(what: str, step: int) -> MinicamError:
@@ -104,20 +106,21 @@ def fit(
         while progress.epoch < config.epochs:
             title = f"stage {stage}, epoch {progress.epoch + 1}/{config.epochs}"
             done = progress.batch * config.batch
-            with tqdm(total=len(training.dataset), initial=done, desc=title, unit="image", disable=None) as bar:
+            shown = tqdm(total=len(training.dataset), initial=done, desc=title, unit="image", disable=None)
+            with shown as bar, enough_memory(network, training, learning=True):
                 for batch in training.shuffled(progress.epoch, progress.batch):
                     step = progress.epoch * len(training) + progress.batch
                     rate = min(1, (step + 1) / (warmup + 1)) * schedule(config.schedule, step / steps)
                     network.seed_dropout(config.seed, (stage - 1) * steps + step)
                     loss, p = softmax_loss.forward(network.forward(batch.x, learning=True), batch.labels)
                     if not math.isfinite(loss):
-                        raise diverged(f"the loss is {loss}", step)
+                        raise diverged(f"the loss is {float(loss)}", step)
                     network.backward(softmax_loss.backward(p, batch.labels))
                     optimiser.step(network.params(), network.grads(), rate)
                     progress.batch += 1
                     run.log(stage=stage, step=step, loss=float(loss), lr=config.lr * rate)
                     bar.update(len(batch.labels))
-                    bar.set_postfix(loss=f"{loss:.3f}")
+                    bar.set_postfix(loss=f"{float(loss):.3f}")
                     if stop() or time.perf_counter() - saved > SAVE_EVERY:
                         saved = save()
                     if stop():
@@ -156,5 +159,5 @@ def restore(
             "put those back, or start a new run"
         )
     keras.assign(network.params(), params, path)
-    optimiser.velocity = {name: np.array(array) for name, array in state["velocity"].items()}
+    optimiser.velocity = {name: to_device(np.array(a), network.device) for name, a in state["velocity"].items()}
     return Progress(**state["progress"])

@@ -1,13 +1,15 @@
 """What a trained network says of a set of images: probabilities, class activation maps, and the crops they lead to."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from minicam import cam
+from minicam import MinicamError, cam
+from minicam.backend import device_of, first_line, free_gpu_memory, gpu_memory, to_cpu, to_device
 from minicam.config import Config
 from minicam.data import Dataset
 from minicam.data.loader import Loader
@@ -46,8 +48,8 @@ def loader_for(
     crops: np.ndarray | None = None,
 ) -> Loader:
     """The loader of a stage of a run, for its training as for looking at other images with what it learned."""
-    seed = (config.seed, stage)
-    return Loader(dataset, config.size, config.batch, network.colour, crops, config.augment, seed, workers)
+    seed, device = (config.seed, stage), network.device
+    return Loader(dataset, config.size, config.batch, network.colour, crops, config.augment, seed, workers, device)
 
 
 def predict(network: Network, loader: Loader, title: str = "") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -56,14 +58,58 @@ def predict(network: Network, loader: Loader, title: str = "") -> Iterator[tuple
     Nothing of a batch is kept, so the memory needed does not grow with the number of images. A bar shows how far it is
     where there is a title for it.
     """
-    w_fc = network.params()["CAM_fc/kernel"]
-    with tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False, disable=None if title else True) as bar:
+    w_fc = to_cpu(network.params()["CAM_fc/kernel"])
+    progress = tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False, disable=None if title else True)
+    with progress as bar, enough_memory(network, loader):
         for batch in loader.in_order():
             logits = network.forward(batch.x)
             # The probabilities are wanted, not the loss: any labels do.
-            _, probabilities = softmax_loss.forward(logits, np.zeros(len(logits), np.int64))
-            yield batch.indices, probabilities, cam.cam(network.features, w_fc)
+            labels = to_device(np.zeros(len(logits), np.int64), device_of(logits))
+            _, probabilities = softmax_loss.forward(logits, labels)
+            yield batch.indices, to_cpu(probabilities), cam.cam(to_cpu(network.features), w_fc)
             bar.update(len(batch.indices))
+
+
+@contextmanager
+def enough_memory(network: Network, loader: Loader, learning: bool = False) -> Iterator[None]:
+    """Where the GPU runs out of memory in the block, which runs batches of the loader, say which batch would fit.
+
+    learning  whether the block runs backward, too
+    """
+    try:
+        yield
+    except MemoryError as error:
+        if network.device != "cuda":
+            raise
+        reason = first_line(error)
+    else:
+        return
+    fits = batch_that_fits(network, (loader.size, loader.size, 3), learning)
+    advice = f"--batch {fits} would fit" if fits else "not even one image fits: try a smaller --size, or --device cpu"
+    raise MinicamError(f"the GPU's memory is too small for a batch of {loader.batch} images ({reason}); {advice}")
+
+
+def batch_that_fits(network: Network, image_shape: Sequence[int], learning: bool) -> int:
+    """How many images (H, W, 3) a batch may have on this GPU, reckoned from what batches of one and of two take."""
+    taken = []
+    try:
+        for count in (1, 2):
+            network.forget()
+            free_gpu_memory()
+            before, free = gpu_memory()[0], gpu_memory()[2]
+            x = to_device(np.zeros((count, *image_shape), np.float32), network.device)
+            logits = network.forward(x, learning)
+            if learning:
+                network.backward(logits)
+            taken.append(gpu_memory()[0] - before)
+            del x, logits
+    except MemoryError:
+        return len(taken)
+    finally:
+        network.forget()
+        free_gpu_memory()
+    one_more = taken[1] - taken[0]
+    return 1 + int((0.95 * free - taken[0]) // max(one_more, 1))  # the pool's blocks leave gaps
 
 
 def probabilities_of(network: Network, loader: Loader, title: str = "") -> np.ndarray:

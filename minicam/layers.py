@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minicam.backend import device_of, to_device
 from minicam.ops import conv, gap, linear, maxpool, relu
 
 
@@ -113,7 +114,7 @@ class Dropout(Layer):
             self.memory = None
             return x
         keep = np.random.default_rng([self.seed, self.step]).random(x.shape) >= self.rate
-        mask = keep.astype(x.dtype) / x.dtype.type(1 - self.rate)
+        mask = to_device(keep.astype(x.dtype) / x.dtype.type(1 - self.rate), device_of(x))
         self.memory = (mask,)
         return x * mask
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minicam import MinicamError
+from minicam.backend import to_device
 from minicam.layers import GAP, Conv, Dropout, Layer, Linear, MaxPool
 
 MEAN_BGR = (103.939, 116.779, 123.68)  # of ImageNet, as the VGG16 weights in Keras's file want it
@@ -22,10 +23,12 @@ class Network:
 
     layers   the list
     colour   (3, 4): the colour matrix (see `ops.warp`) that turns RGB in 0..255 into what the first layer expects
+    device   where its parameters are, and where its input must be: "cpu", "cuda" or "emulator"
     """
 
     def __init__(self, layers: list[Layer], colour: np.ndarray) -> None:
         self.layers, self.colour = layers, colour
+        self.device = "cpu"
         self.first_learning = 0  # index of the lowest layer that learns
         self.features: Any = None  # (N, h, w, K): what GAP averaged in the last forward pass
 
@@ -41,6 +44,19 @@ class Network:
         """Fill the `grads` of every layer that learns, from dy = d loss / d logits (N, classes)."""
         for i in reversed(range(self.first_learning, len(self.layers))):
             dy = self.layers[i].backward(dy, need_dx=i > self.first_learning)
+
+    def to(self, device: str) -> "Network":
+        """Move the parameters to a device; returns the network itself."""
+        for layer in self.layers:
+            layer.params = {key: to_device(array, device) for key, array in layer.params.items()}
+        self.device = device
+        return self
+
+    def forget(self) -> None:
+        """Drop all that the last passes have left: what was remembered for backward, gradients, features."""
+        self.features = None
+        for layer in self.layers:
+            layer.memory, layer.grads = None, {}
 
     def train_from(self, name: str | None) -> None:
         """Let only the layer `name` and those above it learn; None: all. Below it no backward work is done."""

@@ -33,7 +33,7 @@ class SGD:
             w = params[name]
             layer, kind = name.rsplit("/", 1)
             if name not in self.velocity:
-                self.velocity[name] = np.zeros_like(w)
+                self.velocity[name] = np.zeros_like(w)  # on the device of w: NumPy asks the array how
             v = self.velocity[name]
             decay = self.weight_decay if kind == "kernel" else 0.0
             rate = self.lr * factor * self.rates.get(name, self.rates.get(layer, 1.0))

@@ -125,8 +125,8 @@ class Run:
         """The path of a stage's checkpoint."""
         return self.folder / f"stage{stage}.h5"
 
-    def trained(self, stage: int) -> Trained:
-        """The network of a stage as its training left it. MinicamError where that has not come to its end."""
+    def trained(self, stage: int, on: str = "cpu") -> Trained:
+        """The network of a stage as its training left it, on a device. MinicamError where that has not ended."""
         path = self.checkpoint(stage)
         params, state = checked_state(path) if path.exists() else (None, None)
         if state is None or not state["progress"]["finished"]:
@@ -136,7 +136,7 @@ class Run:
             )
         network = NETWORKS[self.config.network](len(state["classes"]), self.config.seed, self.config.dropout)
         keras.assign(network.params(), params, path)
-        return Trained(network, tuple(state["classes"]), tuple(state["tasks"]))
+        return Trained(network.to(on), tuple(state["classes"]), tuple(state["tasks"]))
 
     def remove_temporaries(self, stage: int) -> None:
         """Remove what a process that was killed while saving has left of a stage's checkpoint."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicam import MinicamError, backend
+from minicam import MinicamError, device
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.config import FIELDS, Config, default, make
 from minicam.data import Dataset, augment, limit
@@ -32,10 +32,11 @@ from minicam.weights import keras
 SHEET_IMAGES = 24
 
 
-def build(config: Config, classes: int, read_weights: bool = True) -> Network:
+def build(config: Config, classes: int, read_weights: bool = True, on: str = "cpu") -> Network:
     """The network as stage 1 starts with it: fresh from the seed, with the weights file in it where one is given.
 
     read_weights  False where a checkpoint will take their place: the file may be gone by then
+    on            the device
     """
     network = NETWORKS[config.network](classes, config.seed, config.dropout)
     if config.weights is not None and read_weights:
@@ -53,7 +54,7 @@ def build(config: Config, classes: int, read_weights: bool = True) -> Network:
     smallest = 2 ** sum(isinstance(layer, MaxPool) for layer in network.layers)
     if config.size < smallest:
         raise MinicamError(f"--size is {config.size}; {config.network} needs at least {smallest}")
-    return network
+    return network.to(on)
 
 
 def open_data(config: Config) -> tuple[Dataset, Dataset]:
@@ -64,15 +65,16 @@ def open_data(config: Config) -> tuple[Dataset, Dataset]:
     return training, validation
 
 
-def train(run: Run, workers: int = 2) -> dict:
+def train(run: Run, workers: int = 2, on: str = "cpu") -> dict:
     """Run both stages in the run's folder, from wherever its checkpoints are, and return the summary's figures.
 
+    on  the device to compute on
     Raises Interrupted where a signal asked to stop, and MinicamError for bad input.
     """
     config = run.config
     training, validation = open_data(config)
     starts = not run.checkpoint(1).exists() or (config.stage2_from == "start" and not run.checkpoint(2).exists())
-    network = build(config, len(training.classes), read_weights=starts)
+    network = build(config, len(training.classes), starts, on)
 
     def whole(dataset: Dataset) -> Loader:
         return loader_for(network, dataset, config, 1, workers)
@@ -95,7 +97,7 @@ def train(run: Run, workers: int = 2) -> dict:
     locating = time.perf_counter() - started
 
     if config.stage2_from == "start":
-        network = build(config, len(training.classes), read_weights=starts)
+        network = build(config, len(training.classes), starts, on)
     probabilities, seconds = second_stage(run, network, (training, validation), (crops, located.crops), workers)
     summary = summary_of(validation, located, probabilities, box_iou, first.seconds + locating + seconds)
     run.write("summary.json", json.dumps(summary, indent=2) + "\n")
@@ -178,7 +180,7 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--seed", type=int, metavar="N", help=f"of everything that is drawn at random ({seed})")
     runs.add_argument("--out", metavar="DIR", help="folder of the run (a new one under runs/)")
     runs.add_argument("--resume", metavar="RUN", help="continue this run, with the configuration that it has")
-    backend.add_options(runs, "read and augment images")
+    device.add_options(runs, "read and augment images")
     return p
 
 
@@ -205,7 +207,6 @@ def _rates(text: str) -> dict[str, float]:
 def given_choices(options: dict) -> dict:
     """The fields of Config that a command line has given. MinicamError where its options do not go together."""
     given = {name: options[name] for name in FIELDS if options.get(name) is not None}
-    backend.check_options(options["workers"], options["device"])
     if "layout" in given and "data" not in given and options.get("resume") is None:
         raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")
     return given
@@ -215,6 +216,7 @@ def given_choices(options: dict) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = vars(parser().parse_args(argv))
+    on = device.prepare(options["workers"], options["device"], options["precision"])
     given = given_choices(options)
     if options["resume"] is not None:
         clash = [*given, *(["out"] if options["out"] is not None else [])]
@@ -229,7 +231,9 @@ def main(argv: list[str] | None = None) -> None:
         run = Run.create(new_folder() if options["out"] is None else Path(options["out"]), config)
     print(f"run: {run.folder}", flush=True)
     try:
-        print(table(train(run, options["workers"])))
+        print(table(train(run, options["workers"], on)))
+        if on == "cuda":
+            print(device.report())
     except (Interrupted, KeyboardInterrupt):
         print(f"stopped; continue with: python -m minicam.train --resume {run.folder}", file=sys.stderr)
         raise KeyboardInterrupt from None

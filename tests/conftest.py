@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from minicam import MinicamError, emulator
+from minicam.backend import is_array, to_cpu, to_device
+from minicam.device import choose
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:
@@ -20,35 +24,59 @@ class Backend:
 
     On the way it checks that the op leaves its arguments as they were, and hands it memory filled with NaN (in
     integers, the largest number) wherever it asks for an empty array, so that an element it forgets to write shows.
+
+    In the emulator it is check mode, with the threads in another order each time: a race, a missing barrier or an
+    access outside an array is an error of the test, whatever the numbers.
     """
 
-    def __init__(self, name: str, to_device: Callable, to_cpu: Callable) -> None:
-        self.name, self.to_device, self.to_cpu = name, to_device, to_cpu
+    def __init__(self, device: str) -> None:
+        self.device = device
 
     def __call__(self, op: Callable, *args: Any, **kwargs: Any) -> Any:
-        placed = [self.to_device(a) if isinstance(a, np.ndarray) else a for a in (*args, *kwargs.values())]
-        before = [a.copy() if isinstance(a, np.ndarray) else a for a in (*args, *kwargs.values())]
-        with pytest.MonkeyPatch.context() as patch:
+        given = [*args, *kwargs.values()]
+        placed = [to_device(a, self.device) if is_array(a) else a for a in given]
+        before = [a.copy() if is_array(a) else a for a in given]
+        with pytest.MonkeyPatch.context() as patch, emulator.options(check=True, order="random"):
             patch.setattr(np, "empty", _poisoned)
             patch.setattr(np, "empty_like", lambda a: _poisoned(a.shape, a.dtype))
             result = op(*placed[: len(args)], **dict(zip(kwargs, placed[len(args) :], strict=True)))
         for was, now in zip(before, placed, strict=True):
-            if isinstance(was, np.ndarray):
-                np.testing.assert_array_equal(self.to_cpu(now), was, err_msg="an op wrote into its argument")
-        return tuple(self.to_cpu(r) for r in result) if isinstance(result, tuple) else self.to_cpu(result)
+            if is_array(was):
+                np.testing.assert_array_equal(to_cpu(now), was, err_msg="an op wrote into its argument")
+        results = tuple(to_cpu(r) if is_array(r) else r for r in (result if isinstance(result, tuple) else (result,)))
+        return results if isinstance(result, tuple) else results[0]
 
 
 def _poisoned(shape: Any, dtype: Any = float) -> np.ndarray:
     return np.full(shape, np.nan if np.issubdtype(dtype, np.floating) else np.iinfo(dtype).max, dtype)
 
 
-BACKENDS = {"numpy": lambda: Backend("numpy", lambda array: array, lambda array: array)}
+def gpu_devices() -> list:
+    """What to run the kernels on: the emulator; and the GPU, where there is one (`test_gpu.py` says where not)."""
+    try:
+        return ["emulator", pytest.param(choose("cuda"), marks=pytest.mark.gpu)]
+    except MinicamError:
+        return ["emulator"]
 
 
-@pytest.fixture(scope="session", params=BACKENDS)
+@pytest.fixture(scope="session", params=["cpu", *gpu_devices()])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """Every backend in turn. One that is missing on this machine skips in its factory in `BACKENDS`."""
-    return BACKENDS[request.param]()
+    """Every backend in turn."""
+    return Backend(request.param)
+
+
+@pytest.fixture(scope="session", params=gpu_devices())
+def gpu(request: pytest.FixtureRequest) -> Backend:
+    """Every backend that runs the CUDA kernels."""
+    return Backend(request.param)
+
+
+@pytest.fixture
+def fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Call it to have CuPy with a GPU of such properties for the rest of the test (`fake_cupy.module`)."""
+    from fake_cupy import installer
+
+    yield from installer(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -88,9 +116,10 @@ MUST_RUN = {"oracle", "real"}
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Any:
-    """With MINICAM_REQUIRE_ALL=1 a test marked oracle or real that skips has failed."""
+    """With MINICAM_REQUIRE_ALL=1 a test marked oracle or real that skips has failed, unless it needs a GPU."""
     report = yield
-    marks = MUST_RUN & {mark.name for mark in item.iter_markers()}
+    marks = {mark.name for mark in item.iter_markers()}
+    marks = set() if "gpu" in marks else MUST_RUN & marks
     skipped = report.skipped and not hasattr(report, "wasxfail")
     if skipped and marks and os.environ.get("MINICAM_REQUIRE_ALL") == "1":
         _fail(report, f"marked {', '.join(sorted(marks))}")

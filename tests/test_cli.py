@@ -143,24 +143,6 @@ def test_the_help_of_every_command_fits_a_terminal_of_80_columns(name, monkeypat
         assert block in "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", ["auto", "cpu"])
-def test_devices_that_there_are(name):
-    assert backend.choose_device(name) == "cpu"
-
-
-@pytest.mark.parametrize("name", ["cuda", "emulator"])
-def test_devices_that_are_to_come(name):
-    with pytest.raises(MinicamError) as caught:
-        backend.choose_device(name)
-    assert str(caught.value) == f"--device {name}: this version has no CUDA kernels yet; use --device cpu"
-
-
-def test_a_device_that_there_is_not():
-    with pytest.raises(MinicamError) as caught:
-        backend.choose_device("tpu")
-    assert str(caught.value) == "device 'tpu' is not known; choose one of auto, cpu, cuda, emulator"
-
-
 def test_each_keeps_the_order_whoever_is_done_first():
     first, done = threading.Event(), []
 

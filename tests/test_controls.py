@@ -124,7 +124,7 @@ def test_the_controls_have_as_many_steps_as_stage_2_at_the_same_rates(finished):
 
 def test_the_results_are_those_of_the_runs(finished):
     results = json.loads((finished / "results.json").read_text())
-    assert results.keys() == {"command", "date", "commit", "dirty", "machine", "config", "rows"}
+    assert results.keys() == {"command", "date", "commit", "dirty", "machine", "device", "config", "rows"}
     assert results["command"].startswith("python -m minicam.controls --size 16 --limit 12 --epochs 1 ")
     assert results["command"].endswith(" --threshold 0.8 --seeds 5,3")  # where it went is of no interest
     assert results["config"]["epochs"] == 1
@@ -149,7 +149,7 @@ def test_finished_seeds_are_not_run_again(out, monkeypatch, capsys):
     monkeypatch.setattr(controls, "version", lambda: {"commit": "f" * 40, "dirty": False})
     (out / "seed3" / "row.json").unlink()  # its controls are not finished, as far as one can see
     calls = []
-    monkeypatch.setattr(controls, "train", lambda run, workers: calls.append(run))
+    monkeypatch.setattr(controls, "train", lambda run, workers, on: calls.append(run))
     assert main([*OPTIONS, "--seeds", "5,3,", "--out", str(out)]) == 2
     assert main([*OPTIONS, "--seeds", "5,3", "--out", str(out), "--results", str(out / "new" / "x.json")]) in (0, 1)
     assert calls == []
@@ -176,7 +176,7 @@ def test_a_damaged_file_is_refused(name, out, capsys):
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
-    def stopped(run, workers):
+    def stopped(run, workers, on):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(controls, "train", stopped)

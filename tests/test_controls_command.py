@@ -38,7 +38,7 @@ GOOD = {
 )
 def test_what_is_demanded(change, failing, tmp_path, monkeypatch, capsys):
     rows = {7: GOOD | change | {"seed": 7}, 2: GOOD | {"seed": 2}}
-    monkeypatch.setattr(controls, "measure", lambda folder, config, code, workers: rows[config.seed])
+    monkeypatch.setattr(controls, "measure", lambda folder, config, code, workers, on: rows[config.seed])
     monkeypatch.setattr(controls, "RESULTS", tmp_path / "results" / "builtin.json")
     assert main(["--seeds", "2,7", "--out", str(tmp_path / "out")]) == (1 if failing else 0)
     texts = list(controls.DEMANDS)
@@ -102,7 +102,7 @@ def test_seeds_that_are_none(text, capsys):
         (["--data", "nowhere"], "the data folder HERE/nowhere is not there; check the path"),
         (["--layout", "isic"], "--layout says how the folder of --data is laid out; give --data DIR, or leave out -"),
         (["--workers", "0"], "--workers is 0; it must be at least 1"),
-        (["--device", "cuda"], "--device cuda: this version has no CUDA kernels yet"),
+        (["--device", "cpu", "--precision", "tf32"], "--precision tf32 needs the matrix units of a GPU"),
         (["--resume", "x"], "unrecognized arguments: --resume x; --help shows all options"),
     ],
     ids=" ".join,

@@ -194,7 +194,8 @@ def test_a_damaged_checkpoint_is_refused(own_run, refused):
 def test_options_that_cannot_be_are_refused(small_run, refused, tmp_path):
     options = [small_run, "--split", "test", "--out", tmp_path / "out"]
     assert "--workers is 0; it must be at least 1" in refused(*options, "--workers", 0)
-    assert "--device cuda: this version has no CUDA kernels yet" in refused(*options, "--device", "cuda")
+    tf32 = "--device", "cpu", "--precision", "tf32"
+    assert "--precision tf32 needs the matrix units of a GPU" in refused(*options, *tf32)
     assert "--layout says how the folder of --data is laid out; give" in refused(*options, "--layout", "isic")
     assert "a limit of 0 images leaves none" in refused(*options, "--limit", 0)
     assert "the following arguments are required: --split; --help shows all options" in refused(small_run)

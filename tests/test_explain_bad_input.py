@@ -58,7 +58,8 @@ def test_options_that_cannot_be_are_refused(small_run, images, refused, tmp_path
     assert "the following arguments are required: --out; --help shows all options" in refused(small_run, images)
     assert "--batch is 0; it must be at least 1" in refused(*options, "--batch", 0)
     assert "--workers is -1; it must be at least 1" in refused(*options, "--workers", -1)
-    assert "--device emulator: this version has no CUDA kernels yet" in refused(*options, "--device", "emulator")
+    tf32 = "--device", "cpu", "--precision", "tf32"
+    assert "--precision tf32 needs the matrix units of a GPU" in refused(*options, *tf32)
 
 
 def test_a_folder_without_images_is_refused(small_run, refused, tmp_path):

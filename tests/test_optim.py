@@ -5,6 +5,7 @@ import pytest
 from gradcheck import relative_error
 
 from minicam import MinicamError
+from minicam.backend import to_cpu, to_device
 from minicam.ops import sgd
 from minicam.optim import SCHEDULES, SGD, schedule
 
@@ -32,13 +33,13 @@ def test_out_receives_the_same_numbers_in_place_or_not(setting, rng, backend):
     w, dw, v = rng.standard_normal((3, 5, 7))
     new_w, new_v = backend(sgd.forward, w, dw, v, *setting)
     other = np.full_like(w, np.nan), np.full_like(v, np.nan)
-    placed = [backend.to_device(a) for a in (w.copy(), dw, v.copy(), *other)]
+    placed = [to_device(a, backend.device) for a in (w.copy(), dw, v.copy(), *other)]
     assert sgd.forward(*placed[:3], *setting, out=tuple(placed[3:]))[0] is placed[3]
-    np.testing.assert_array_equal(backend.to_cpu(placed[0]), w)  # only out was written
-    np.testing.assert_array_equal(backend.to_cpu(placed[2]), v)
+    np.testing.assert_array_equal(to_cpu(placed[0]), w)  # only out was written
+    np.testing.assert_array_equal(to_cpu(placed[2]), v)
     sgd.forward(*placed[:3], *setting, out=(placed[0], placed[2]))
     for a, expected in zip(placed, (new_w, dw, new_v, new_w, new_v), strict=True):
-        np.testing.assert_array_equal(backend.to_cpu(a), expected)
+        np.testing.assert_array_equal(to_cpu(a), expected)
 
 
 def test_two_steps_by_hand(backend):

@@ -16,14 +16,22 @@ share the blocks, each with a BLAS of one thread.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
-from minicam.backend import by_array, each
+from minicam import MinicamError, cuda
+from minicam.backend import by_array, each, empty
+from minicam.ops import linear, relu
 
 BLOCK_BYTES = 1 << 20  # patches made at a time: about the size of a core's L2 cache
 PARTS = 16  # of the work, for as many threads as there are: enough for these to end at about the same time
 DW_PIXELS = 512  # a part of backward has at least: each makes a dw of its own, and these are then summed
+
+KERNELS = ("conv.cu", "conv_tiled.cu", "conv_mma.cu")  # from clear to fast
+# On a GPU, too, dw is summed in parts. How many depends on no GPU, for they are part of the result: they order the sum.
+DW_BLOCKS = 512  # in flight: some for each multiprocessor of a large GPU
+DW_BYTES = 64 << 20  # that the parts may take
 
 Block = tuple[slice, slice]  # images, rows
 
@@ -125,5 +133,68 @@ def _patches(x: np.ndarray, R: int, S: int, blocks: list[Block]) -> Iterator[tup
         yield images, rows, windows.reshape(count * height * W, R * S * C)  # here they are copied
 
 
-forward = by_array(forward_numpy)
-backward = by_array(backward_numpy)
+def forward_cuda(x: Any, w: Any, b: Any, relu: bool = False, kernels: str | None = None) -> Any:
+    """y (N, P, Q, K), with negative values set to 0 where `relu`.
+
+    kernels  one of KERNELS; None is conv_mma.cu for float32 at the precision tf32, else conv_tiled.cu
+    """
+    N, H, W, C, R, S, K = cuda.sizes(x=(x, "NHWC"), w=(w, "RSCK"), b=(b, "K"))
+    kernels = _kernels(kernels, x, R, S)
+    y = empty((N, H, W, K), x.dtype, like=x)
+    _launch(kernels, "conv_forward", (x, w, b, y, N, H, W, C, K, R, S, relu), N * H * W, K)
+    return y
+
+
+def backward_cuda(
+    dy: Any, x: Any, w: Any, y: Any = None, need_dx: bool = True, kernels: str | None = None
+) -> tuple[Any, Any, Any]:
+    """dx (N, H, W, C) or None, dw (R, S, C, K), db (K,); `y` and `need_dx` as in backward_numpy, `kernels` as above."""
+    N, H, W, K, C, R, S = cuda.sizes(dy=(dy, "NHWK"), x=(x, "NHWC"), w=(w, "RSCK"))
+    kernels = _kernels(kernels, x, R, S)
+    if y is not None:
+        dy = relu.backward_cuda(dy, y)  # once, for all three that need it
+    sizes, taps, pixels = (N, H, W, C, K, R, S), R * S * C, N * H * W
+    dx = None
+    if need_dx:
+        dx = empty(x.shape, x.dtype, like=x)
+        _launch(kernels, "conv_backward_data", (dy, w, dx, *sizes), pixels, C)
+    if kernels == "conv.cu":
+        dw, db = empty(w.shape, w.dtype, like=w), empty((K,), dy.dtype, like=dy)
+        _launch(kernels, "conv_backward_weights", (dy, x, dw, *sizes), taps, K)
+        _launch(kernels, "conv_backward_bias", (dy, db, pixels, K), 1, K)
+        return dx, dw, db
+    parts = _parts_of_dw(kernels, pixels, w)
+    sums = empty((parts, w.size), w.dtype, like=w)
+    _launch(kernels, "conv_backward_weights", (dy, x, sums, *sizes, parts), taps, K, parts)
+    return dx, linear.sum_rows(sums).reshape(w.shape), linear.sum_rows(dy)
+
+
+def _kernels(name: str | None, x: Any, R: int, S: int) -> str:
+    """The file of the kernels to use."""
+    if R % 2 == 0 or S % 2 == 0:
+        raise MinicamError(f"conv: a kernel of {R} x {S} has no middle; both sides must be odd")
+    if name is None:
+        return KERNELS[2] if cuda.precision() == "tf32" and x.dtype == np.float32 else KERNELS[1]
+    if name not in KERNELS:
+        raise MinicamError(f"conv: kernels {name!r} are not known; choose one of {', '.join(KERNELS)}")
+    return name
+
+
+def _launch(kernels: str, kernel: str, args: tuple, rows: int, columns: int, parts: int = 1) -> None:
+    """Launch a kernel whose result is a matrix (rows, columns): a thread an element, or in tiles."""
+    if kernels == "conv.cu":
+        cuda.launch(kernels, kernel, args, threads=rows * columns)
+    else:
+        cuda.launch(kernels, kernel, args, **linear.tiles(kernels, rows, columns, parts))
+
+
+def _parts_of_dw(kernels: str, pixels: int, w: Any) -> int:
+    """How many parts of the pixels are summed at the same time; none of them is empty."""
+    K = w.shape[-1]
+    across, down, _ = linear.tiles(kernels, w.size // K, K)["blocks"]
+    parts = min(-(-DW_BLOCKS // (across * down)), max(1, DW_BYTES // w.nbytes), -(-pixels // DW_PIXELS))
+    return -(-pixels // -(-pixels // parts))
+
+
+forward = by_array(forward_numpy, forward_cuda)
+backward = by_array(backward_numpy, backward_cuda)

@@ -8,9 +8,12 @@
 Source: Lin, Chen and Yan, "Network in Network" (2014), section 3.2.
 """
 
+from typing import Any
+
 import numpy as np
 
-from minicam.backend import by_array
+from minicam import cuda
+from minicam.backend import by_array, empty
 
 
 def forward_naive(x: np.ndarray) -> np.ndarray:
@@ -34,5 +37,21 @@ def backward_numpy(dy: np.ndarray, x_shape: tuple[int, int, int, int]) -> np.nda
     return np.broadcast_to(share[:, None, None, :], x_shape).copy()
 
 
-forward = by_array(forward_numpy)
-backward = by_array(backward_numpy)
+def forward_cuda(x: Any) -> Any:
+    """y (N, C)."""
+    N, H, W, C = cuda.sizes(x=(x, "NHWC"))
+    y = empty((N, C), x.dtype, like=x)
+    cuda.launch("gap.cu", "gap_forward", (x, y, N, H * W, C), threads=y.size)
+    return y
+
+
+def backward_cuda(dy: Any, x_shape: tuple[int, int, int, int]) -> Any:
+    """dx (N, H, W, C)."""
+    N, H, W, C = cuda.sizes(x=(x_shape, "NHWC"), dy=(dy, "NC"))
+    dx = empty(x_shape, dy.dtype, like=dy)
+    cuda.launch("gap.cu", "gap_backward", (dy, dx, N, H * W, C), threads=dx.size)
+    return dx
+
+
+forward = by_array(forward_numpy, forward_cuda)
+backward = by_array(backward_numpy, backward_cuda)

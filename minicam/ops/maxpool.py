@@ -8,9 +8,12 @@
 Of equal values the first one (row by row) is the maximum. An odd last row or column is dropped; its gradient is 0.
 """
 
+from typing import Any
+
 import numpy as np
 
-from minicam.backend import by_array
+from minicam import cuda
+from minicam.backend import by_array, empty
 
 
 def forward_naive(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -51,5 +54,25 @@ def _corners(x: np.ndarray) -> list[np.ndarray]:
     return [x[:, i:H:2, j:W:2] for i in (0, 1) for j in (0, 1)]
 
 
-forward = by_array(forward_numpy)
-backward = by_array(backward_numpy)
+def forward_cuda(x: Any) -> tuple[Any, Any]:
+    """y and argmax."""
+    N, H, W, C = cuda.sizes(x=(x, "NHWC"))
+    y = empty((N, H // 2, W // 2, C), x.dtype, like=x)
+    argmax = empty(y.shape, np.uint8, like=x)
+    if y.size:  # an image of a single row or column has no window
+        cuda.launch("maxpool.cu", "maxpool_forward", (x, y, argmax, N, H, W, C), threads=y.size)
+    return y, argmax
+
+
+def backward_cuda(dy: Any, argmax: Any, x_shape: tuple[int, int, int, int]) -> Any:
+    """dx (N, H, W, C)."""
+    N, H, W, C = x_shape
+    cuda.same_shape(y=(N, H // 2, W // 2, C), dy=dy, argmax=argmax)
+    dx = empty(x_shape, dy.dtype, like=dy)
+    windows = (dy, argmax) if dy.size else (None, None)
+    cuda.launch("maxpool.cu", "maxpool_backward", (*windows, dx, N, H, W, C), threads=dx.size)
+    return dx
+
+
+forward = by_array(forward_numpy, forward_cuda)
+backward = by_array(backward_numpy, backward_cuda)

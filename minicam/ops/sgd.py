@@ -10,9 +10,12 @@ Source: Sutskever et al., "On the importance of initialization and momentum in d
 the learning rate outside the velocity, so that a change of rate acts at once (the form of Caffe's successors).
 """
 
+from typing import Any
+
 import numpy as np
 
-from minicam.backend import by_array
+from minicam import cuda
+from minicam.backend import by_array, empty
 
 
 def forward_naive(
@@ -45,4 +48,24 @@ def forward_numpy(
     return new_w, new_v
 
 
-forward = by_array(forward_numpy)
+def forward_cuda(
+    w: Any,
+    dw: Any,
+    v: Any,
+    lr: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    out: tuple[Any, Any] | None = None,
+) -> tuple[Any, Any]:
+    """The new w and v; in new arrays, or in `out`, which may be (w, v) themselves."""
+    new_w, new_v = out if out is not None else (empty(w.shape, w.dtype, like=w), empty(v.shape, v.dtype, like=v))
+    size = cuda.same_shape(w=w, dw=dw, v=v, new_w=new_w, new_v=new_v)
+    args = w, dw, v, new_w, new_v, lr, momentum, weight_decay
+    if size % 4 == 0 and w.dtype == np.float32:
+        cuda.launch("sgd.cu", "sgd_forward4", (*args, size // 4), threads=size // 4)
+    else:
+        cuda.launch("sgd.cu", "sgd_forward", (*args, size), threads=size)
+    return new_w, new_v
+
+
+forward = by_array(forward_numpy, forward_cuda)

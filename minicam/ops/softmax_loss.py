@@ -11,10 +11,12 @@ for each image; together, what is left of both is a subtraction.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
-from minicam.backend import by_array
+from minicam import cuda
+from minicam.backend import by_array, empty
 
 
 def forward_naive(logits: np.ndarray, labels: np.ndarray) -> tuple[np.floating, np.ndarray]:
@@ -44,5 +46,23 @@ def backward_numpy(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return dlogits / np.asarray(len(labels), p.dtype)
 
 
-forward = by_array(forward_numpy)
-backward = by_array(backward_numpy)
+def forward_cuda(logits: Any, labels: Any) -> tuple[Any, Any]:
+    """loss, an array of no axes, and p (N, K); labels are int64. A label that is no class makes the loss NaN."""
+    N, K = cuda.sizes(logits=(logits, "NK"), labels=(labels, "N"))
+    p, loss = empty(logits.shape, logits.dtype, like=logits), empty((), logits.dtype, like=logits)
+    threads = cuda.constant("softmax_loss.cu", "THREADS")
+    args = logits, labels, p, loss, N, K
+    cuda.launch("softmax_loss.cu", "softmax_loss_forward", args, blocks=(1,), block=threads)
+    return loss, p
+
+
+def backward_cuda(p: Any, labels: Any) -> Any:
+    """dlogits (N, K)."""
+    N, K = cuda.sizes(p=(p, "NK"), labels=(labels, "N"))
+    dlogits = empty(p.shape, p.dtype, like=p)
+    cuda.launch("softmax_loss.cu", "softmax_loss_backward", (p, labels, dlogits, N, K), threads=p.size)
+    return dlogits
+
+
+forward = by_array(forward_numpy, forward_cuda)
+backward = by_array(backward_numpy, backward_cuda)

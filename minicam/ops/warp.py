@@ -13,10 +13,12 @@ be off by thousandths of a pixel.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
-from minicam.backend import by_array
+from minicam import cuda
+from minicam.backend import by_array, device_of, empty, to_device
 
 
 def forward_naive(
@@ -72,11 +74,34 @@ def _neighbours(position: np.ndarray, length: int, dtype: type) -> tuple[np.ndar
     return before, np.minimum(before + 1, length - 1), (position - before).astype(dtype)[..., None]
 
 
-forward = by_array(forward_numpy)
+def forward_cuda(
+    x: Any,
+    affine: Any,
+    size: tuple[int, int],
+    colour: Any = None,
+    dtype: type = np.float32,
+) -> Any:
+    """y (N, P, Q, K) of `dtype`, from x of any dtype in `minicam.source.C_TYPES`; affine and colour are float64."""
+    (P, Q), shapes = size, {"x": (x, "NHWC"), "affine": (affine, "N23")}
+    if colour is None:
+        N, H, W, C = cuda.sizes(**shapes)
+        y = empty((N, P, Q, C), dtype, like=x)
+        cuda.launch("warp.cu", "warp_forward", (x, affine, y, N, H, W, C, P, Q), threads=y.size)
+        return y
+    N, H, W, C, K, _ = cuda.sizes(**shapes, colour=(colour, "NKD"))
+    cuda.same_shape(expected=(N, K, C + 1), colour=colour)
+    y = empty((N, P, Q, K), dtype, like=x)
+    args = x, affine, colour, y, N, H, W, C, P, Q, K
+    cuda.launch("warp.cu", "warp_forward_colour", args, threads=y.size)
+    return y
+
+
+forward = by_array(forward_numpy, forward_cuda)
 
 
 def resize(x: np.ndarray, size: tuple[int, int], dtype: type = np.float32) -> np.ndarray:
     """x (N, H, W, C) resampled to (N, P, Q, C), bilinearly with half-pixel centres (it does not smooth first)."""
     (N, H, W, _), (P, Q) = x.shape, size
     scale = np.array([[W / Q, 0, 0], [0, H / P, 0]])
-    return forward(x, np.broadcast_to(scale, (N, 2, 3)), size, dtype=dtype)
+    affine = to_device(np.broadcast_to(scale, (N, 2, 3)), device_of(x))
+    return forward(x, affine, size, dtype=dtype)

@@ -17,7 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from minicam import MinicamError
+from minicam import MinicamError, backend
 from minicam.weights import hdf5
 
 VGG16_CONVOLUTIONS = tuple(
@@ -206,7 +206,7 @@ def assign(
             )
     for name, values in params.items():
         if layer_of(name) not in left:
-            values[...] = tensors[name]
+            backend.assign(values, tensors[name])
     return left
 
 
