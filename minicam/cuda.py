@@ -112,7 +112,7 @@ def launch(
         emulator.launch(text, kernel, grid, (block, 1, 1), checked, shared)
     else:
         function = _function(text, kernel, shared)
-        function(grid, (block,), [np.uintp(0) if value is None else value for value in checked], shared_mem=shared)
+        function(grid, (block,), tuple(np.uintp(0) if v is None else v for v in checked), shared_mem=shared)
 
 
 def _types(where: str, parameters: Sequence[Parameter], args: Sequence[Any]) -> tuple[tuple[str, str], ...]:

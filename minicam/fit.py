@@ -113,14 +113,15 @@ def fit(
                     rate = min(1, (step + 1) / (warmup + 1)) * schedule(config.schedule, step / steps)
                     network.seed_dropout(config.seed, (stage - 1) * steps + step)
                     loss, p = softmax_loss.forward(network.forward(batch.x, learning=True), batch.labels)
+                    loss = float(loss)  # from a GPU, which is waited for here: once a step
                     if not math.isfinite(loss):
-                        raise diverged(f"the loss is {float(loss)}", step)
+                        raise diverged(f"the loss is {loss}", step)
                     network.backward(softmax_loss.backward(p, batch.labels))
                     optimiser.step(network.params(), network.grads(), rate)
                     progress.batch += 1
-                    run.log(stage=stage, step=step, loss=float(loss), lr=config.lr * rate)
+                    run.log(stage=stage, step=step, loss=loss, lr=config.lr * rate)
                     bar.update(len(batch.labels))
-                    bar.set_postfix(loss=f"{float(loss):.3f}")
+                    bar.set_postfix(loss=f"{loss:.3f}")
                     if stop() or time.perf_counter() - saved > SAVE_EVERY:
                         saved = save()
                     if stop():

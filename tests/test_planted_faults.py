@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from minicam import cuda, emulator, source
 from test_devices_agree import cases, results
+
+from minicam import cuda, emulator, ops, source
 
 HERE = source.FOLDER
 FILES = sorted(path.name for path in HERE.iterdir() if path.suffix in (".cu", ".cuh"))
@@ -45,9 +45,8 @@ def plant(folder, file, pattern, replacement, number=0):
 def find(file, order="forward"):
     """What the comparison with NumPy says of the operations that use a file: a message, or None where all is well."""
     rng = np.random.default_rng(8)
-    stem = Path(file).stem.partition("_")[0] if not file.startswith(("softmax", "sum_rows")) else Path(file).stem
-    names = {"mma": ["conv"], "gemm": ["conv", "linear"], "sum_rows": ["conv"]}.get(stem, [stem])
-    matrix_units = file in ("conv_mma.cu", "mma.cuh")
+    names = [Path(file).stem] if Path(file).stem in ops.__all__ else ["conv", "linear"]
+    matrix_units = "mma" in file
     cuda.set_precision("tf32" if matrix_units else "float32")
     try:
         for name, (function, args) in cases(rng).items():
@@ -108,8 +107,8 @@ def test_a_missing_wait_for_an_asynchronous_copy_is_found(file, number, folder):
 
 # file, what is there, what is planted, what is said of it
 OTHERS = {
-    "wrong stride": ("maxpool.cu", r"\(at / 2 \* W \+ at % 2\)", "(at / 2 * H + at % 2)", "wrong numbers|out of bounds"),
-    "rows and columns swapped": ("conv.cu", r"\(n \* H \+ h\) \* W \+ v", "(n * W + v) * H + h", "wrong numbers|out of"),
+    "wrong stride": ("maxpool.cu", r"\(at / 2 \* W \+ at % 2\)", "(at / 2 * H + at % 2)", "wrong number|out of"),
+    "rows and columns swapped": ("conv.cu", r"\(n \* H \+ h\) \* W \+ v", "(n * W + v) * H + h", "wrong number|out of"),
     "a write past the end": ("relu.cu", r"y\[i\] = x", "y[i + 1] = x", "out of bounds.*relu.cu"),
     "a read before the start": ("gap.cu", r"i = 0; i < HW", "i = -1; i < HW", "out of bounds|wrong numbers"),
     "a float4 that is not at a multiple of 16 bytes": (
