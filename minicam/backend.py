@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 from minicam import MinicamError
 
-INSTALL = "install the extra cuda13 (NVIDIA driver 580 or newer) or cuda12, or compute on another --device"
+INSTALL = "install the extra cuda13 (NVIDIA driver 580 or newer) or cuda12, or compute without a GPU"
 
 
 class EmulatorArray(np.ndarray):

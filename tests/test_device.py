@@ -8,7 +8,7 @@ import pytest
 from minicam import MinicamError, backend, cuda, device
 from minicam.ops import relu
 
-INSTALL = "install the extra cuda13 (NVIDIA driver 580 or newer) or cuda12, or compute on another --device"
+INSTALL = "install the extra cuda13 (NVIDIA driver 580 or newer) or cuda12, or compute without a GPU"
 
 
 @pytest.fixture

@@ -1,0 +1,96 @@
+"""What minicam costs: kernels by the compiler's account, and their speed on a GPU.
+
+    python -m minicam.bench kernels   registers and spills; needs no GPU
+    python -m minicam.bench gpu       VGG16-GAP and its layers, beside PyTorch
+"""
+
+import argparse
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from minicam import MinicamError
+from minicam.cli import HelpFormatter, Parser, command
+
+# The modules that do the work are imported where they are used, for --help to answer at once.
+
+PRECISIONS = ("tf32", "float32")
+SMALLEST = 16  # pixels of a side: VGG16 halves it four times
+
+
+def kernels(options: argparse.Namespace) -> int:
+    """Compile every CUDA kernel, and print what it takes of a GPU; exit with 1 where one spills registers to memory."""
+    from minicam import nvrtc
+    from minicam.bench import kernels
+    from minicam.bench.results import write
+
+    rows = kernels.measure(options.arch.split(","))
+    print(f"{kernels.report(rows)}\n\n{kernels.verdict(rows)}")
+    if options.json:
+        write(options.json, said("kernels", arch=options.arch), {"compiler": nvrtc.version(), "rows": rows})
+    return int(bool(kernels.spilling(rows)))
+
+
+def gpu(options: argparse.Namespace) -> int:
+    """Time each layer and the whole training step of VGG16-GAP on the GPU, once their results are known to be right."""
+    from minicam.bench import gpu
+    from minicam.bench.figures import report
+    from minicam.bench.results import write
+    from minicam.device import choose, choose_precision
+
+    for name, least in (("batch", 1), ("size", SMALLEST), ("repeats", 1)):
+        if getattr(options, name) < least:
+            raise MinicamError(f"--{name} is {getattr(options, name)}; it must be at least {least}")
+    choose("cuda")
+    best = choose_precision("cuda", options.precision)
+    precisions = [options.precision] if options.precision else list(dict.fromkeys((best, "float32")))
+    results = gpu.measure(gpu.on_gpu(options.batch, options.size, precisions, options.repeats))
+    print(report(results))
+    where = gpu.about()
+    slug = re.sub("[^a-z0-9]+", "-", where["gpu"].lower()).strip("-")
+    out = options.out or Path("results") / f"gpu-{slug}.json"
+    asked = {name: getattr(options, name) for name in ("batch", "size", "precision", "repeats")}
+    write(out, said("gpu", **asked), where | results)
+    print(f"written to {out}")
+    return 0
+
+
+def said(name: str, **options: object) -> str:
+    """The command line that does this again."""
+    given = [str(word) for key, value in options.items() if value is not None for word in (f"--{key}", value)]
+    return shlex.join(["python", "-m", "minicam.bench", name, *given])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line, one subcommand a function above."""
+    top = Parser("python -m minicam.bench", description=__doc__, formatter_class=HelpFormatter)
+    commands = top.add_subparsers(required=True, metavar="{kernels,gpu}")
+
+    def add(function: object) -> argparse.ArgumentParser:
+        text = function.__doc__
+        sub = commands.add_parser(function.__name__, help=text, description=text, formatter_class=HelpFormatter)
+        sub.set_defaults(function=function)
+        return sub
+
+    sub = add(kernels)
+    sub.add_argument("--arch", default="sm_80,sm_90", metavar="LIST", help="architectures to compile for")
+    sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file, too")
+    sub = add(gpu)
+    sub.add_argument("--batch", type=int, default=64, metavar="N", help="images")
+    sub.add_argument("--size", type=int, default=224, metavar="PIXELS", help="of a side of an image")
+    sub.add_argument("--precision", choices=PRECISIONS, help="only this one; else both, where the GPU has tf32")
+    sub.add_argument("--repeats", type=int, default=20, metavar="N", help="times that each thing is timed")
+    sub.add_argument("--out", type=Path, metavar="FILE", help="what was measured (results/gpu-<its name>.json)")
+    return top
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    """The command."""
+    options = parser().parse_args(argv)
+    return options.function(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

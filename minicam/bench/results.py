@@ -1,0 +1,42 @@
+"""What the benches share: a table for the terminal, and a file of results that says where its figures come from."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from minicam import MinicamError
+from minicam.provenance import version
+from minicam.run import write_text
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Cells as Markdown that is aligned for the terminal, too: the first `left` columns are text, the rest figures."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+
+    def line(cells: Sequence[str]) -> str:
+        aligned = (f"{cell:{'<' if i < left else '>'}{widths[i]}}" for i, cell in enumerate(cells))
+        return f"| {' | '.join(aligned)} |"
+
+    return "\n".join(line(cells) for cells in (header, rule, *rows))
+
+
+def figure(value: float | None, digits: int) -> str:
+    """A figure in a cell, with so many digits behind the point; a dash for what was not measured."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in a cell."""
+    return "-" if value is None else f"{value:.0%}"
+
+
+def write(path: Path, command: str, results: dict) -> None:
+    """Write results as JSON, behind the command, the date, and the version of the code."""
+    about = {"command": command, "date": datetime.now(UTC).isoformat(timespec="seconds"), **version()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
+    write_text(path, json.dumps(about | results, indent=2) + "\n")

@@ -1,0 +1,203 @@
+"""bench: what it compares results with, which layers it measures, how it takes time, and its twin in PyTorch."""
+
+import re
+
+import numpy as np
+import pytest
+
+from minicam import MinicamError
+from minicam.bench import step
+from minicam.bench.cases import Place, cases, distinct, turn
+from minicam.bench.clock import in_turn, spread
+from minicam.bench.reference import compare, conv_at, conv_dw_at, conv_dx_at, places, rounding, to_float64, to_tf32
+from minicam.bench.results import table
+from minicam.bench.twin import Twin
+from minicam.model import small_gap, vgg16_gap
+from minicam.ops import conv
+
+# -- the reference
+
+
+@pytest.mark.parametrize(("R", "S"), [(3, 3), (5, 1)])
+def test_the_reference_is_the_convolution(R, S, rng):
+    x, w = rng.standard_normal((2, 7, 5, 3)), rng.standard_normal((R, S, 3, 4))
+    dy = rng.standard_normal((2, 7, 5, 4))
+    pixels, rows = list(np.ndindex(2, 7, 5)), list(np.ndindex(R, S, 3))
+    y, (dx, dw, _) = conv.forward(x, w, np.zeros(4)), conv.backward(dy, x, w)
+    np.testing.assert_allclose(conv_at(x, w, pixels, to_float64), y.reshape(-1, 4), atol=1e-12)
+    np.testing.assert_allclose(conv_dx_at(dy, w, pixels, to_float64), dx.reshape(-1, 3), atol=1e-12)
+    np.testing.assert_allclose(conv_dw_at(dy, x, R, S, rows, to_float64), dw.reshape(-1, 4), atol=1e-12)
+
+
+def test_both_factors_are_rounded(rng):
+    x, w, dy = (rng.standard_normal(shape, np.float32) for shape in ((2, 4, 3, 5), (3, 3, 5, 2), (2, 4, 3, 2)))
+    pixels, rows = [(0, 1, 2), (1, 3, 0)], [(0, 2, 4)]
+    for at, a, b, where in ((conv_at, x, w, pixels), (conv_dx_at, dy, w, pixels)):
+        np.testing.assert_array_equal(at(a, b, where, to_tf32), at(to_tf32(a), to_tf32(b), where, to_float64))
+        assert (at(a, b, where, to_tf32) != at(a, b, where, to_float64)).all()
+    by_hand = conv_dw_at(to_tf32(dy), to_tf32(x), 3, 3, rows, to_float64)
+    np.testing.assert_array_equal(conv_dw_at(dy, x, 3, 3, rows, to_tf32), by_hand)
+
+
+def test_tf32_is_the_nearest_of_ten_bits():
+    step = 2.0**-10
+    given = np.array([1, 1 + step, 1 + 0.49 * step, 1 + 0.5 * step, -1 - 0.5 * step, 1 + 0.51 * step, 0, 3e-39])
+    expected = np.array([1, 1 + step, 1, 1 + step, -1 - step, 1 + step, 0, 3e-39])
+    np.testing.assert_allclose(to_tf32(given), expected, rtol=1e-12, atol=1e-41)
+    assert to_tf32(given).dtype == np.float64
+    assert (rounding("tf32"), rounding("float32")) == (to_tf32, to_float64)
+
+
+def test_the_first_and_the_last_place_are_looked_at(rng):
+    found = places(rng, (3, 5, 7))
+    assert found[:2] == [(0, 0, 0), (2, 4, 6)]
+    assert len(set(found)) > 15
+    assert np.max(found, 0).tolist() == [2, 4, 6]
+    assert np.min(found, 0).tolist() == [0, 0, 0]
+
+
+def test_a_difference_is_a_part_of_the_largest_value():
+    expected = np.array([1.0, -200.0, 0.0])
+    assert compare("it", expected + np.array([0, 0, 0.01]), expected) == pytest.approx(5e-5)
+    assert compare("it", np.zeros(3), np.zeros(3)) == 0
+    for off in (0.03, np.nan):
+        with pytest.raises(MinicamError, match=r"^it is wrong: off by (0.00015|nan) of the largest value, 0.0001 is "):
+            compare("it", expected + np.array([0, off, 0]), expected)
+
+
+# -- the layers
+
+
+def test_equal_layers_of_vgg16_are_measured_once():
+    found = [(layer.name, shape, count) for layer, shape, count in distinct(vgg16_gap(), 224)]
+    assert found[:4] == [
+        ("block1_conv1", (224, 224, 3), 1),
+        ("block1_conv2", (224, 224, 64), 1),
+        ("block1_pool", (224, 224, 64), 1),
+        ("block2_conv1", (112, 112, 64), 1),
+    ]
+    assert ("block3_conv2", (56, 56, 256), 2) in found
+    assert ("block5_conv1", (14, 14, 512), 3) in found
+    assert found[-3:] == [("CAM_conv", (14, 14, 512), 1), ("GAP", (14, 14, 1024), 1), ("CAM_fc", (1024,), 1)]
+    assert sum(count for name, _, count in found if "conv" in name) == 14
+
+
+def test_the_work_of_a_step_of_vgg16():
+    """16.3 G multiply-adds an image forward, twice as much backward but for the gradient of the image."""
+    network = vgg16_gap()
+    forward, first = 16.27e9, 224 * 224 * 9 * 3 * 64
+    assert step.flops(network, 5, 224) == pytest.approx(5 * 2 * (3 * forward - first), rel=1e-3)
+
+
+def test_the_map_of_a_turn_is_around_the_centre():
+    for angle in (0.0, 0.4):
+        np.testing.assert_allclose(turn(angle, 256, 64) @ (32, 32, 1), (128, 128))
+    np.testing.assert_allclose(turn(0.0, 256, 64) @ (0, 64, 1), (0, 256), atol=1e-12)
+    np.testing.assert_allclose(turn(np.pi / 2, 256, 64) @ (0, 0, 1), (256, 0), atol=1e-12)
+
+
+# -- time and tables
+
+
+def test_runs_take_turns_and_the_first_rounds_do_not_count():
+    done, durations = [], iter(range(100))
+
+    def clock(run):
+        run()
+        return next(durations)
+
+    seconds = in_turn(clock, [lambda: done.append("a"), lambda: done.append("b")], repeats=3, warm_up=2)
+    assert "".join(done) == "ab" * 5
+    assert seconds.tolist() == [[4, 6, 8], [5, 7, 9]]
+    assert spread(seconds[0]) == (6000, 2000)
+
+
+def test_a_table_is_aligned():
+    assert table(("name", "n"), [("a", "1"), ("bcdef", "-20")]).splitlines() == [
+        "| name  |   n |",
+        "| ----- | --: |",
+        "| a     |   1 |",
+        "| bcdef | -20 |",
+    ]
+
+
+# -- the twin in PyTorch
+
+
+@pytest.fixture
+def twin(torch):
+    """On the CPU; what it sets is put back."""
+    before = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    yield Twin(torch)
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = before[:2]
+    torch.set_float32_matmul_precision(before[2])
+
+
+@pytest.mark.oracle
+def test_the_twin_of_every_layer_does_the_same(twin):
+    place = Place("cpu", 3, twin, np.random.default_rng(0))
+    seen = set()
+    for group in cases(place, small_gap(), 17):
+        for case in group:
+            if case.twin:
+                theirs = [as_ours(tensor) for tensor in flat(case.twin())]
+                for mine, other in zip(the_same(case), theirs, strict=True):
+                    np.testing.assert_allclose(other, mine, rtol=1e-4, atol=1e-4)
+                seen.add(re.sub("block._", "", case.name) + " " + case.direction)
+    convs = {f"{name} {way}" for name in ("conv1", "CAM_conv") for way in ("forward", "data", "weights")}
+    assert seen == convs | {f"{name} {way}" for name in ("pool", "GAP", "CAM_fc") for way in ("forward", "backward")}
+
+
+def flat(result):
+    return result if isinstance(result, tuple) else (result,)
+
+
+def as_ours(tensor):
+    """Features and the gradient of a kernel, in our layout."""
+    array = tensor.detach().numpy()
+    if array.ndim < 4:
+        return array
+    return array.transpose(2, 3, 1, 0) if array.shape[2:] == (3, 3) else array.transpose(0, 2, 3, 1)
+
+
+def the_same(case):
+    """Of the result of our own run what the twin computes."""
+    result = flat(case.run())
+    return {"data": result[:1], "weights": result[1:], "forward": result[:1]}.get(case.direction, result)
+
+
+@pytest.mark.oracle
+def test_the_twin_of_a_step_learns_the_same(twin):
+    place = Place("cpu", 3, twin, np.random.default_rng(0))
+    x, labels = step.batch(place, 17, small_gap())
+    ours, theirs = step.runs(place, small_gap, x, labels)
+    first = float(ours()), float(theirs())
+    later = [(float(ours()), float(theirs())) for _ in range(60)][-1]
+    assert first[0] == pytest.approx(first[1], rel=1e-5)
+    assert later[0] == pytest.approx(later[1], rel=1e-5)
+    assert first[0] - later[0] > 1e-4 * first[0]  # the update does something
+
+
+@pytest.mark.oracle
+def test_the_precision_of_the_twin(twin, torch):
+    twin.set_precision("tf32")
+    assert torch.backends.cudnn.benchmark
+    assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "high")
+    twin.set_precision("float32")
+    assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (False, "highest")
+
+
+@pytest.mark.oracle
+def test_a_bench_beside_the_twin_has_its_figures(twin, torch):
+    from minicam.bench import figures, gpu
+    from minicam.bench.clock import wall
+
+    place = Place("emulator", 1, twin, np.random.default_rng(0))
+    results = gpu.measure(gpu.Bench(place, small_gap, 8, ("float32",), 1, wall, wall, copied=1 << 12, side=19))
+    for row in (*results["operations"], *results["steps"]):
+        if row.get("layer") not in ("relu", "softmax_loss", "sgd", "warp"):
+            assert row["ratio"] == pytest.approx(row["milliseconds"] / row["torch_milliseconds"], rel=1e-3)
+    (last,) = results["steps"]
+    assert last["torch_images_per_second"] == pytest.approx(1e3 / last["torch_milliseconds"], rel=1e-3)
+    assert results["peaks"]["tflops"]["float32"] > 0
+    assert figures.report(results).endswith(f"{last['ratio']:.2f} of PyTorch's time")
