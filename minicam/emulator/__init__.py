@@ -22,7 +22,7 @@ Check mode finds: races within a block and between blocks, missing barriers, acc
 misaligned address, barriers and warp operations that some threads never reach, shuffles from lanes that do not take
 part, asynchronous copies read before their wait, overflow of integers, division by zero. The message names the kernel,
 the block, the thread, the array with its index, and the line. It knows nothing of branches not taken and of sizes not
-tried, and between two arguments that share memory it cannot tell.
+tried, and cannot tell two arguments that share memory from each other. clang++ hides some misaligned vectors from it.
 
 What is not imitated, and so cannot be learned here:
 

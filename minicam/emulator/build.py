@@ -38,6 +38,8 @@ CHECK = [
     "-fsanitize=thread",
     "-fsanitize=alignment,bounds,signed-integer-overflow,integer-divide-by-zero,shift",
 ]
+# clang++ leaves out a read that a write to the same place follows, as in `sum += x`; it shall not.
+CHECK_CLANG = ["-mllvm", "-tsan-instrument-read-before-write"]
 CHECKER = {"checker.cpp", "sanitizer.cpp"}  # not part of a fast module
 
 
@@ -49,6 +51,8 @@ def module(source: Source, check: bool) -> Path:
     command = [*compiler(), *FLAGS, f"-I{HERE}"]
     text = to_cpp(source)
     kernel_flags = CHECK if check else FAST
+    if check and "clang" in version(compiler()):
+        kernel_flags = [*CHECK, *CHECK_CLANG]
 
     def make(folder: Path) -> None:
         kernels, library = folder / "kernels.cpp", folder / "module.so"
@@ -95,7 +99,8 @@ def compiler() -> tuple[str, ...]:
 
 
 @functools.cache
-def _version(command: tuple[str, ...]) -> str:
+def version(command: tuple[str, ...]) -> str:
+    """What the compiler says of itself."""
     return subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
 
 
@@ -133,7 +138,7 @@ def _cached(name: str, key: list[str], make: Callable[[Path], None]) -> Path:
 
     It gets its name when it is whole, so that others who look for it, or are making the same, never see half of it.
     """
-    digest = hashlib.sha256(json.dumps([*key, _version(compiler())]).encode()).hexdigest()[:24]
+    digest = hashlib.sha256(json.dumps([*key, version(compiler())]).encode()).hexdigest()[:24]
     folder = cache_folder() / f"{Path(name).stem}-{digest}"
     if folder.is_dir():
         return folder

@@ -202,7 +202,8 @@ static void check_cell(Region& r, size_t index, Kind kind, const Access& now, Co
     if (away < least) least = away, nearest = &r;
   }
   const char* what = name_of(kind, kind == Kind::ATOMIC);
-  if (!nearest || least > (64u << 20)) fail("out of bounds: %s of %zu bytes at <line %p>, far from every array", what, bytes, place);
+  if (!nearest || least > (64u << 20))
+    fail("out of bounds: %s of %zu bytes at <line %p>, far from every array", what, bytes, place);
   fail("out of bounds: %s of %zu bytes at <line %p>, %zu bytes %s of %s", what, bytes, place, least,
        address < nearest->start ? "before the start" : "past the end", whole(*nearest).c_str());
 }

@@ -98,9 +98,13 @@ struct Fragments {
 static float as_tf32(unsigned bits) { return __uint_as_float(bits & ~0x1fffu); }
 
 // Where register i of a lane sits; PTX ISA, "Matrix Fragments for mma.m16n8k8", .tf32.
-static float& at_a(float (&A)[16][8], unsigned lane, unsigned i) { return A[lane / 4 + i % 2 * 8][lane % 4 + i / 2 * 4]; }
+static float& at_a(float (&A)[16][8], unsigned lane, unsigned i) {
+  return A[lane / 4 + i % 2 * 8][lane % 4 + i / 2 * 4];
+}
 static float& at_b(float (&B)[8][8], unsigned lane, unsigned i) { return B[lane % 4 + i * 4][lane / 4]; }
-static float& at_d(float (&D)[16][8], unsigned lane, unsigned i) { return D[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2]; }
+static float& at_d(float (&D)[16][8], unsigned lane, unsigned i) {
+  return D[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
+}
 
 static void multiply(Thread* warp, unsigned active) {
   if (active != 0xffffffff) {

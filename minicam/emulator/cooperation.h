@@ -18,10 +18,10 @@ __forceinline__ T emulator_atomic(T* address, Update update) {
 }
 
 // `std::common_type_t<T>` is T itself, but lets the compiler read T off the pointer alone: atomicAdd(&real, 1) is fine.
-#define EMULATOR_ATOMIC(name, expression)                             \
-  template <class T>                                                  \
-  __forceinline__ T name(T* address, std::common_type_t<T> value) {   \
-    return emulator_atomic(address, [&](T old) { return T(expression); }); \
+#define EMULATOR_ATOMIC(name, expression)                                                     \
+  template <class T>                                                                          \
+  __forceinline__ T name(T* address, std::common_type_t<T> value) {                           \
+    return emulator_atomic(address, [&]([[maybe_unused]] T old) { return T(expression); });   \
   }
 EMULATOR_ATOMIC(atomicAdd, old + value)
 EMULATOR_ATOMIC(atomicSub, old - value)
@@ -37,7 +37,7 @@ __forceinline__ T atomicCAS(T* address, std::common_type_t<T> expected, std::com
   return emulator_atomic(address, [&](T old) { return old == expected ? value : old; });
 }
 
-// -- exchange within a warp. A lane hands in its value and stops; when all lanes of the mask have, each gets its answer.
+// -- exchange within a warp. A lane hands in its value and stops; when all lanes of the mask have, all get an answer.
 
 int emulator_lane();
 unsigned emulator_active();

@@ -39,7 +39,7 @@ emulator_switch_stack:
   pop %rbp
   ret
 )");
-// Of a stack that was never run: 6 registers, where `ret` finds its address, and what keeps the stack aligned behind it.
+// On a stack that was never run: 6 registers, the address for `ret`, and a word that keeps the stack aligned after it.
 constexpr int FRAME = 8, ENTRY = 6;
 
 #elif defined(__aarch64__)

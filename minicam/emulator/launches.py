@@ -116,6 +116,8 @@ def _check_limits(file: str, kernel: str, grid: Sequence[int], block: Sequence[i
     wrong = None
     if min(grid) < 1 or any(size > most for size, most in zip(grid, GRID, strict=True)):
         wrong = f"a grid of {tuple(grid)} blocks; each number is at least 1, and at most that in {GRID}"
+    elif grid[0] * grid[1] * grid[2] >= 2**31:
+        wrong = f"a grid of {tuple(grid)} blocks; the emulator runs fewer than 2**31 in all"
     elif min(block) < 1 or threads > THREADS or block[2] > BLOCK_Z:
         wrong = (
             f"a block of {tuple(block)}, {threads} threads; each number is at least 1, the last at most {BLOCK_Z}, "

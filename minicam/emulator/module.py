@@ -29,18 +29,18 @@ class EmulatorError(MinicamError):
 # The structures of runtime.h and checker.cpp, field by field.
 
 
-class Memory(ctypes.Structure):
+class _Memory(ctypes.Structure):
     _fields_ = [("start", ctypes.c_void_p), ("bytes", ctypes.c_size_t), ("item_bytes", ctypes.c_size_t)]
 
 
-class Launch(ctypes.Structure):
+class _Launch(ctypes.Structure):
     _fields_ = [
         ("grid", ctypes.c_uint * 3),
         ("block", ctypes.c_uint * 3),
         ("shared_bytes", ctypes.c_uint),
         ("order", ctypes.c_uint),
         ("seed", ctypes.c_uint64),
-        ("arguments", ctypes.POINTER(Memory)),
+        ("arguments", ctypes.POINTER(_Memory)),
         ("argument_count", ctypes.c_uint),
         ("trace", ctypes.c_uint),
         ("message", ctypes.c_char_p),
@@ -97,11 +97,11 @@ class Module:
         trace: bool = False,
     ) -> None:
         """Run a kernel. Raises EmulatorError with what the runtime reports. One call at a time: see `launches`."""
-        memory = (Memory * len(args))()
+        memory = (_Memory * len(args))()
         pointers = (ctypes.c_void_p * len(args))()
         for i, value in enumerate(args):
             if isinstance(value, np.ndarray):
-                memory[i] = Memory(value.ctypes.data, value.nbytes, value.itemsize)
+                memory[i] = _Memory(value.ctypes.data, value.nbytes, value.itemsize)
         # A kernel gets the address of each argument; that of an array is an address itself.
         cells = [
             np.asarray(memory[i].start or 0, np.uintp) if _is_pointer(value) else np.asarray(value)
@@ -110,7 +110,7 @@ class Module:
         for i, cell in enumerate(cells):
             pointers[i] = cell.ctypes.data
         message = ctypes.create_string_buffer(2048)
-        launch = Launch(
+        launch = _Launch(
             (ctypes.c_uint * 3)(*grid),
             (ctypes.c_uint * 3)(*block),
             shared,
@@ -189,7 +189,7 @@ def _is_pointer(value: Any) -> bool:
 
 def load(source: Source, check: bool) -> Module:
     """The module of a file: compiled and loaded when it is first asked for."""
-    key = source.name, source.text, check, build.compiler()
+    key = source.name, source.text, check
     if key not in _loaded:
         _loaded[key] = Module(source, check)
     return _loaded[key]

@@ -10,9 +10,19 @@ using namespace emulator;
 
 // -- accesses
 
+// What the compiler takes for aligned, as its type says so, a GPU does, too; and it accepts nothing else.
+static void check_aligned(void* p, size_t bytes, Kind kind, const void* place) {
+  if (uintptr_t(p) % bytes) {
+    const std::string what = describe(p);
+    fail("misaligned: %zu bytes of %s are used at <line %p>, which must lie at a multiple of %zu bytes", bytes,
+         what.empty() ? "no known array" : what.c_str(), place, bytes);
+  }
+  check_access(p, bytes, kind, place);
+}
+
 #define ACCESS(bytes)                                                                                            \
-  void __tsan_read##bytes(void* p) { check_access(p, bytes, Kind::READ, EMULATOR_CALLER); }                      \
-  void __tsan_write##bytes(void* p) { check_access(p, bytes, Kind::WRITE, EMULATOR_CALLER); }                    \
+  void __tsan_read##bytes(void* p) { check_aligned(p, bytes, Kind::READ, EMULATOR_CALLER); }                     \
+  void __tsan_write##bytes(void* p) { check_aligned(p, bytes, Kind::WRITE, EMULATOR_CALLER); }                   \
   void __tsan_unaligned_read##bytes(void* p) { check_access(p, bytes, Kind::READ, EMULATOR_CALLER); }            \
   void __tsan_unaligned_write##bytes(void* p) { check_access(p, bytes, Kind::WRITE, EMULATOR_CALLER); }
 
@@ -77,9 +87,14 @@ struct Alignment {
   uint8_t log_alignment, kind;
 };
 
+// g++ says 'const struct float4' and 'float [5]'; clang++ 'const float4' and 'float[5]', as we do.
 static std::string name_of(const Type* type) {
   std::string name = type->name;
-  return name.size() > 1 && name.front() == '\'' ? name.substr(1, name.size() - 2) : name;
+  for (const char* superfluous : {"'", "struct ", " ["}) {
+    const size_t kept = *superfluous == ' ';  // of " [" the bracket
+    for (size_t at; (at = name.find(superfluous)) != std::string::npos;) name.erase(at, strlen(superfluous) - kept);
+  }
+  return name;
 }
 
 // A value comes in the low bits of a pointer-sized integer; the bits above are the compiler's choice.

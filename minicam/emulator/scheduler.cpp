@@ -151,7 +151,8 @@ static void open_barrier() {
     if (thread.state != State::AT_BARRIER) continue;  // has finished: a barrier does not wait for it
     if (thread.line != first.line || strcmp(thread.file, first.file)) {
       report(thread, "barrier divergence: it waits at the barrier %s:%d, while %s waits at %s:%d; all threads of a "
-             "block must come to the same one", thread.file, thread.line, name_of(first).c_str(), first.file, first.line);
+             "block must come to the same one",
+             thread.file, thread.line, name_of(first).c_str(), first.file, first.line);
       return;
     }
   }
