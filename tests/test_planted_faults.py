@@ -80,7 +80,7 @@ def test_without_a_fault_nothing_is_found(file):
 
 BARRIER = r"__syncthreads\(\);"
 GUARD = r"if \((\w+) >= ([^;]+)\) return;"
-WAIT = r"cp_async_wait<\w+>\(\);"
+WAIT = r"cp_async_wait<[^>]*>\(\);"
 
 
 @pytest.mark.parametrize(("file", "number"), sites(BARRIER))
@@ -118,6 +118,17 @@ OTHERS = {
         "misaligned",
     ),
     "a sum that several threads write": ("gap.cu", r"y\[o\] = total / HW;", "y[0] = total / HW;", "race"),
+    "results of a tile beyond the last row": ("gemm.cuh", "m < M - first_m", "m <= M - first_m", "out of bounds|race"),
+    "the same on the matrix units": ("conv_mma.cu", "m >= M - first_m", "m > M - first_m", "out of bounds|race"),
+    "a patch one pixel beyond the edge": ("operands.cuh", r"< unsigned\(W\)", "<= unsigned(W)", "out of bounds|wrong"),
+    "a tile one depth too long": ("operands.cuh", r"bool inside = left > 0", "bool inside = left >= 0", "out of b|wrong"),
+    "elements of a fragment swapped": ("conv_mma.cu", r"e % 2 \* 8\) \* TileA", "e / 2 * 8) * TileA", "wrong|out of"),
+    "a copy to what is no multiple of 16 bytes": (
+        "conv_mma.cu",
+        r"TileA::at\(i, d\), from",
+        "TileA::at(i, d) + 1, from",
+        "misaligned|aligned",
+    ),
     "a kernel not turned": ("conv.cu", r"h - r \+ R / 2", "h + r - R / 2", "wrong numbers"),
 }
 

@@ -1,7 +1,7 @@
 """Watch the kernels of an operation at work, or have them checked, on a machine without a GPU.
 
-    python -m minicam.emulator trace gap      which thread reads and writes what, in a tiny launch
-    python -m minicam.emulator check          every kernel: races, missing barriers, accesses outside an array, ...
+    python -m minicam.emulator trace gap    which thread reads and writes what
+    python -m minicam.emulator check        races, missing barriers, and the like
 
 `check` is what to run after you have edited a kernel; --folder names the folder of your own copies.
 """

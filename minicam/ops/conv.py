@@ -185,7 +185,11 @@ def _launch(kernels: str, kernel: str, args: tuple, rows: int, columns: int, par
     if kernels == "conv.cu":
         cuda.launch(kernels, kernel, args, threads=rows * columns)
     else:
-        cuda.launch(kernels, kernel, args, **linear.tiles(kernels, rows, columns, parts))
+        tiles = linear.tiles(kernels, rows, columns, parts)
+        if kernels == "conv_mma.cu":
+            wide = tiles["block"] == cuda.constant(kernels, "THREADS")
+            tiles["shared"] = cuda.constant(kernels, "SHARED_BYTES" if wide else "NARROW_SHARED_BYTES")
+        cuda.launch(kernels, kernel, args, **tiles)
 
 
 def _parts_of_dw(kernels: str, pixels: int, w: Any) -> int:

@@ -20,25 +20,53 @@ constexpr int TILE_N = 128;
 constexpr int THREADS = 256;  // of a block: a warp for each 64 x 64 of the tile
 constexpr int NARROW = 64;    // the width of a narrow tile
 constexpr int NARROW_THREADS = 128;
-constexpr int STAGES = 3;  // tiles that are in shared memory at a time
-constexpr int SHARED_BYTES = 76800;  // of a block; a multiprocessor of sm_80 has 164 KB
-constexpr int NARROW_SHARED_BYTES = 64512;  // so that there can be two blocks
+constexpr int STAGES = 3;                   // tiles that are in shared memory at a time,
+constexpr int SHARED_BYTES = 76800;         // which take so much;
+constexpr int NARROW_SHARED_BYTES = 64512;  // of the narrow ones there is room for two blocks
 
 // A tile in shared memory, without bank conflicts. A piece is 4 numbers side by side, 16 bytes; 8 pieces fill the 32
 // banks, and are what a copy of 16 bytes writes in one turn. tests/test_conv_kernels.py counts.
 template <int WIDTH, int DEPTH, bool DEPTH_FIRST>
 struct Tile {
-  static constexpr int PAD = DEPTH_FIRST ? 0 : 8, SIZE = (WIDTH + PAD) * DEPTH;
+  static constexpr int LINE = DEPTH_FIRST ? DEPTH : WIDTH + 8;  // [WIDTH][DEPTH] or [DEPTH][WIDTH + 8]
+  static constexpr int SIZE = LINE * (DEPTH_FIRST ? WIDTH : DEPTH);
 
   // A fragment is read by lanes (g, q) = (lane / 4, lane % 4), at index g and depth q, with the same constants added.
   static __device__ int at(int index, int depth) {
-    // [DEPTH][WIDTH + 8]: a line is 8 banks further on than the one before: bank (8 * q + g) % 32.
-    if (!DEPTH_FIRST) return depth * (WIDTH + PAD) + index;
-    // [WIDTH][DEPTH]: 32 / DEPTH lines fill the banks, and the next ones begin at the same banks again. They keep their
-    // pieces in another order, so that piece `depth / 4` of 8 lines is in 8 different places.
-    return index * DEPTH + (depth / 4 ^ index * DEPTH / 32) % (DEPTH / 4) * 4 + depth % 4;
+    // A line is 8 banks further on than the one before: bank (8 * q + g) % 32.
+    if (!DEPTH_FIRST) return depth * LINE + index;
+    // 32 / DEPTH lines fill the banks, and the next ones begin at the same banks again. They keep their pieces in
+    // another order, so that piece `depth / 4` of 8 lines is in 8 different places.
+    return index * LINE + (depth / 4 ^ index * LINE / 32) % (DEPTH / 4) * 4 + depth % 4;
   }
+
+  // at(index + i, depth + d) - at(index, depth) where i is a multiple of 8, and d is 0 if DEPTH_FIRST
+  static constexpr __device__ int ahead(int i, int d = 0) { return DEPTH_FIRST ? i * LINE : d * LINE + i; }
 };
+
+// total += a @ b for the 64 x 64 of a warp that begin at (warp_m, warp_n) of a tile: 4 x 8 times 16 x 8.
+template <class TileA, class TileB, int DEPTH>
+__device__ void multiply(const float* tile_a, const float* tile_b, int warp_m, int warp_n, float (&total)[4][8][4]) {
+  int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+#pragma unroll
+  for (int d = 0; d < DEPTH; d += 8) {
+    unsigned mine_a[4][4], mine_b[8][2];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+      for (int e = 0; e < 4; e++)
+        mine_a[i][e] = to_tf32(tile_a[TileA::at(warp_m + g, d + e / 2 * 4 + q) + TileA::ahead(i * 16 + e % 2 * 8)]);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+#pragma unroll
+      for (int e = 0; e < 2; e++)
+        mine_b[j][e] = to_tf32(tile_b[TileB::at(warp_n + g, d + e * 4 + q) + TileB::ahead(j * 8)]);
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+#pragma unroll
+      for (int j = 0; j < 8; j++) mma_m16n8k8_tf32(total[i][j], mine_a[i], mine_b[j]);
+  }
+}
 
 // out[m,n] = finish(n, sum over d of a[m,d] * b[d,n]), one tile of it; d from first_depth to end_depth.
 template <int WIDTH, int BLOCK, int VECTOR, class A, class B, class Finish>
@@ -50,73 +78,57 @@ __device__ void gemm_tile(const A& a, const B& b, float* out, int M, int N, int 
   constexpr int STAGE = TileA::SIZE + TileB::SIZE;
   static_assert(STAGES * STAGE * 4 <= (WIDTH == NARROW ? NARROW_SHARED_BYTES : SHARED_BYTES), "too many stages");
   extern __shared__ __align__(16) float shared[];
+
   int first_m = blockIdx.x * TILE_M, first_n = blockIdx.y * WIDTH;
   Share<TILE_M, DEPTH, BLOCK, VECTOR, A> share_a(a, first_m, M, first_depth, end_depth);
   Share<WIDTH, DEPTH, BLOCK, VECTOR, B> share_b(b, first_n, N, first_depth, end_depth);
-  auto start_copies = [&](int tile) {
-    float* stage = shared + tile % STAGES * STAGE;
+  float* to_a = shared + TileA::at(share_a.my_index, share_a.my_depth);
+  float* to_b = shared + TileB::at(share_b.my_index, share_b.my_depth) + TileA::SIZE;
+  auto start_copies = [&](int stage) {
     share_a.next([=](int i, int d, const float* from, bool inside) {
-      cp_async<4 * VECTOR>(stage + TileA::at(i, d), from, inside);
+      cp_async<4 * VECTOR>(to_a + stage * STAGE + TileA::ahead(i, d), from, inside);
     });
     share_b.next([=](int i, int d, const float* from, bool inside) {
-      cp_async<4 * VECTOR>(stage + TileA::SIZE + TileB::at(i, d), from, inside);
+      cp_async<4 * VECTOR>(to_b + stage * STAGE + TileB::ahead(i, d), from, inside);
     });
   };
 
-  int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4, warp = threadIdx.x / 32;
-  int warp_m = warp / (WIDTH / 64) * 64, warp_n = warp % (WIDTH / 64) * 64;  // where its 64 x 64 begin in the tile
-  bool idle = warp_m >= M - first_m || warp_n >= N - first_n;                // all of them are beyond the last result
-  float total[4][8][4] = {};                                                 // 64 x 64 as 4 x 8 times 16 x 8
-
+  int warp = threadIdx.x / 32, warp_m = warp / (WIDTH / 64) * 64, warp_n = warp % (WIDTH / 64) * 64;
+  bool idle = warp_m >= M - first_m || warp_n >= N - first_n;  // all of its 64 x 64 are beyond the last result
+  float total[4][8][4] = {};
   int tiles = (end_depth - first_depth - 1) / DEPTH + 1;
   for (int tile = 0; tile < STAGES - 1; tile++) {
     if (tile < tiles) start_copies(tile);
     cp_async_commit();  // a group for each tile, empty where there is none: so the count below is right to the end
   }
+  int stage = 0, unused = STAGES - 1;
   for (int tile = 0; tile < tiles; tile++) {
-    cp_async_wait<STAGES - 2>();  // what this thread copied of `tile` has arrived;
-    __syncthreads();              // what all threads did. And all are done with tile - 1, whose place is free now:
-    if (tile + STAGES - 1 < tiles) start_copies(tile + STAGES - 1);
+    cp_async_wait<STAGES - 2>();  // what this thread has copied of `tile` is there;
+    __syncthreads();              // now what all have. And all have multiplied the tile before: its stage is unused
+    if (tile + STAGES - 1 < tiles) start_copies(unused);
     cp_async_commit();
-    const float* tile_a = shared + tile % STAGES * STAGE;
-    const float* tile_b = tile_a + TileA::SIZE;
-    if (idle) continue;
-#pragma unroll
-    for (int d = 0; d < DEPTH; d += 8) {
-      unsigned mine_a[4][4], mine_b[8][2];
-#pragma unroll
-      for (int i = 0; i < 4; i++)
-#pragma unroll
-        for (int e = 0; e < 4; e++)
-          mine_a[i][e] = to_tf32(tile_a[TileA::at(warp_m + i * 16 + e % 2 * 8 + g, d + e / 2 * 4 + q)]);
-#pragma unroll
-      for (int j = 0; j < 8; j++)
-#pragma unroll
-        for (int e = 0; e < 2; e++) mine_b[j][e] = to_tf32(tile_b[TileB::at(warp_n + j * 8 + g, d + e * 4 + q)]);
-#pragma unroll
-      for (int i = 0; i < 4; i++)
-#pragma unroll
-        for (int j = 0; j < 8; j++) mma_m16n8k8_tf32(total[i][j], mine_a[i], mine_b[j]);
-    }
+    const float* tile_a = shared + stage * STAGE;
+    if (!idle) multiply<TileA, TileB, DEPTH>(tile_a, tile_a + TileA::SIZE, warp_m, warp_n, total);
+    unused = stage;
+    stage = stage == STAGES - 1 ? 0 : stage + 1;
   }
 
+  int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
 #pragma unroll
-  for (int j = 0; j < 8; j++) {
-    int n = warp_n + j * 8 + 2 * q, columns = N - first_n - n;  // columns from there on
-    if (columns <= 0) continue;
-    float2 result;
+  for (int j = 0; j < 8; j++)
 #pragma unroll
     for (int i = 0; i < 8; i++) {
-      int m = warp_m + i * 8 + g;
-      if (m >= M - first_m) continue;
-      result.x = finish(first_n + n, total[i / 2][j][i % 2 * 2]);
-      float* to = out + (first_m + m) * N + first_n + n;
-      if (columns > 1) result.y = finish(first_n + n + 1, total[i / 2][j][i % 2 * 2 + 1]);
-      if (VECTOR == 4) *reinterpret_cast<float2*>(to) = result;
-      if (VECTOR == 1) to[0] = result.x;
-      if (VECTOR == 1 && columns > 1) to[1] = result.y;
+      int m = warp_m + i * 8 + g, n = warp_n + j * 8 + 2 * q;
+      const float* pair = total[i / 2][j] + i % 2 * 2;  // the results (m, n) and (m, n + 1)
+      if (m >= M - first_m || n >= N - first_n) continue;
+      float* to = out + ((first_m + m) * N + first_n + n);  // with a pointer for each row they took too many registers
+      if (VECTOR == 4) {
+        *reinterpret_cast<float2*>(to) = {finish(first_n + n, pair[0]), finish(first_n + n + 1, pair[1])};
+      } else {
+        to[0] = finish(first_n + n, pair[0]);
+        if (n + 1 < N - first_n) to[1] = finish(first_n + n + 1, pair[1]);
+      }
     }
-  }
 }
 
 // The tile of this block: its width is told by the number of threads. `pieces`: copies may be of 16 bytes.

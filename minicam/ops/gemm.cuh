@@ -37,11 +37,13 @@ __device__ void gemm_tile(const A& a, const B& b, int M, int N, int first_depth,
   int first_m = blockIdx.x * TILE_M, first_n = blockIdx.y * WIDTH;
   Share<TILE_M, TILE_DEPTH, BLOCK, 1, A> share_a(a, first_m, M, first_depth, end_depth);
   Share<WIDTH, TILE_DEPTH, BLOCK, 1, B> share_b(b, first_n, N, first_depth, end_depth);
+  real* to_a = tile_a + share_a.my_depth * LINE_A + share_a.my_index;
+  real* to_b = tile_b + share_b.my_depth * LINE_B + share_b.my_index;
   int group_m = threadIdx.x / (WIDTH / 8), group_n = threadIdx.x % (WIDTH / 8);
   real total[ROWS][8] = {};
   for (int left = end_depth - first_depth; left > 0; left -= TILE_DEPTH) {
-    share_a.next([=](int i, int d, const real* from, bool inside) { tile_a[d * LINE_A + i] = inside ? *from : 0; });
-    share_b.next([=](int i, int d, const real* from, bool inside) { tile_b[d * LINE_B + i] = inside ? *from : 0; });
+    share_a.next([=](int i, int d, const real* from, bool inside) { to_a[d * LINE_A + i] = inside ? *from : 0; });
+    share_b.next([=](int i, int d, const real* from, bool inside) { to_b[d * LINE_B + i] = inside ? *from : 0; });
     __syncthreads();  // the tiles are complete
 #pragma unroll
     for (int d = 0; d < TILE_DEPTH; d++) {

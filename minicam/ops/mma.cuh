@@ -13,11 +13,15 @@ __device__ __forceinline__ void cp_async(void* to, const void* from, bool inside
   emulator_cp_async(to, from, BYTES, inside ? BYTES : 0);
 #else
   unsigned address = __cvta_generic_to_shared(to);
-  int valid = inside ? BYTES : 0;  // bytes to read; the rest becomes 0
-  if (BYTES == 16)                 // .cg passes by the L1 cache, too, which 4 bytes cannot
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(valid) : "memory");
+  int outside = !inside;
+  if (BYTES == 16)  // .cg passes by the L1 cache, too, which 4 bytes cannot
+    asm volatile(
+        "{ .reg .pred ignore; setp.ne.s32 ignore, %2, 0; cp.async.cg.shared.global [%0], [%1], 16, ignore; }"
+        ::"r"(address), "l"(from), "r"(outside) : "memory");
   else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(from), "r"(valid) : "memory");
+    asm volatile(
+        "{ .reg .pred ignore; setp.ne.s32 ignore, %2, 0; cp.async.ca.shared.global [%0], [%1], 4, ignore; }"
+        ::"r"(address), "l"(from), "r"(outside) : "memory");
 #endif
 }
 

@@ -15,7 +15,7 @@
 #define real float
 #endif
 
-struct Place {
+struct __align__(16) Place {
   unsigned offset;  // unsigned, as it may go below 0 or past 2**31 on the way; a sum of two is in the array again
   int h, v;         // row and column in the image, or the shift of them
   int channel;      // of a tap: what tells advance() where the next tap begins
@@ -51,7 +51,7 @@ struct Taps {
   int R, S, C, W;
   __device__ Place at(int i) const {
     int c = i % C, s = i / C % S - S / 2, r = i / C / S - R / 2;
-    return {unsigned((r * W + s) * C + c), r, s, c};
+    return {(unsigned(r) * W + s) * C + c, r, s, c};
   }
   __device__ void advance(Place& place, int by) const {
     place.offset += by;  // channel C of a tap is channel 0 of the pixel to the right
@@ -97,7 +97,7 @@ struct Operand {
   int H, W;
 
   __device__ bool inside(const Place& i, const Place& d) const {
-    return unsigned(i.h + d.h) < unsigned(H) && unsigned(i.v + d.v) < unsigned(W);  // negative is large if unsigned
+    return (unsigned(i.h + d.h) < unsigned(H)) & (unsigned(i.v + d.v) < unsigned(W));  // negative is large if unsigned
   }
 };
 
@@ -156,16 +156,17 @@ struct Share {
     depth = left > 0 ? source.depth.at(first_depth + my_depth) : NOWHERE;
   }
 
-  // copy(index, depth, from, inside) for each piece: its place in the tile and its address; not inside means zeros.
+  // copy(i, d, from, inside) for each piece: it goes to index my_index + i and depth my_depth + d of the tile, where i
+  // and d are known to the compiler. If it is not inside, it is zeros, and nothing may be read at `from`.
   template <class Copy>
   __device__ void next(Copy copy) {
 #pragma unroll
     for (int j = 0; j < STEPS; j++) {
+      bool more = left > 0;
 #pragma unroll
       for (int i = 0; i < PLACES; i++) {
-        bool inside = left > 0 && source.inside(places[i], depth);
-        unsigned offset = inside ? places[i].offset + depth.offset : 0;
-        copy(my_index + i * (WIDTH / PLACES), my_depth + j * (DEPTH / STEPS), source.data + offset, inside);
+        bool inside = more & source.inside(places[i], depth);
+        copy(i * (WIDTH / PLACES), j * (DEPTH / STEPS), source.data + (places[i].offset + depth.offset), inside);
       }
       source.depth.advance(depth, DEPTH / STEPS);
       left -= DEPTH / STEPS;
