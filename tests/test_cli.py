@@ -129,7 +129,10 @@ def test_help_wraps_paragraphs_and_keeps_indented_blocks(monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "explain", "controls", "weights.__main__", "emulator.__main__", "bench.__main__"])
+COMMANDS = ["train", "evaluate", "explain", "controls", "weights.__main__", "emulator.__main__", "bench.__main__"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_every_command_fits_a_terminal_of_80_columns(name, monkeypatch):
     """But for names that are longer than the column, and two columns of a list in a docstring."""
     monkeypatch.setenv("COLUMNS", "80")

@@ -21,7 +21,8 @@ def cases(rng):
         return rng.standard_normal(shape).astype(np.float32)
 
     x, w, b = f4(*IMAGES), f4(3, 3, 5, 11), f4(11)
-    y = conv.forward(x, w, b, relu=True)
+    fours, w4, b4 = f4(3, 9, 7, 8), f4(3, 3, 8, 12), f4(12)  # what some kernels take in fours
+    y, y4 = conv.forward(x, w, b), conv.forward(fours, w4, b4, relu=True)
     pooled, argmax = maxpool.forward(tie_free(IMAGES, rng).astype(np.float32))
     labels = rng.integers(0, 3, 37)
     p = softmax_loss.forward(f4(37, 3), labels)[1]
@@ -29,11 +30,11 @@ def cases(rng):
     affine = np.array([[[0.7, 0.2, 1], [-0.3, 0.9, 2]], [[-1, 0, 11], [0, 1, 0.5]]])
     return {
         "conv.forward": (conv.forward, (x, w, b)),
-        "conv.forward relu": (conv.forward, (x, w, b, True)),
+        "conv.forward relu": (conv.forward, (fours, w4, b4, True)),
         "conv.backward": (conv.backward, (f4(*y.shape), x, w)),
-        "conv.backward relu": (conv.backward, (f4(*y.shape), x, w, y)),
+        "conv.backward relu": (conv.backward, (f4(*y4.shape), fours, w4, y4)),
         "relu.forward": (relu.forward, (x,)),
-        "relu.backward": (relu.backward, (f4(*y.shape), y)),
+        "relu.backward": (relu.backward, (f4(*y4.shape), y4)),
         "maxpool.forward": (maxpool.forward, (tie_free(IMAGES, rng).astype(np.float32),)),
         "maxpool.backward": (maxpool.backward, (f4(*pooled.shape), argmax, IMAGES)),
         "gap.forward": (gap.forward, (x,)),

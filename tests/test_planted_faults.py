@@ -119,15 +119,15 @@ OTHERS = {
     ),
     "a sum that several threads write": ("gap.cu", r"y\[o\] = total / HW;", "y[0] = total / HW;", "race"),
     "results of a tile beyond the last row": ("gemm.cuh", "m < M - first_m", "m <= M - first_m", "out of bounds|race"),
-    "the same on the matrix units": ("conv_mma.cu", "m >= M - first_m", "m > M - first_m", "out of bounds|race"),
+    "the same on the matrix units": ("conv_mma.cu", r"(?<!_)m >= M - first_m", "m > M - first_m", "out of bounds|race"),
     "a patch one pixel beyond the edge": ("operands.cuh", r"< unsigned\(W\)", "<= unsigned(W)", "out of bounds|wrong"),
-    "a tile one depth too long": ("operands.cuh", r"bool inside = left > 0", "bool inside = left >= 0", "out of b|wrong"),
-    "elements of a fragment swapped": ("conv_mma.cu", r"e % 2 \* 8\) \* TileA", "e / 2 * 8) * TileA", "wrong|out of"),
-    "a copy to what is no multiple of 16 bytes": (
+    "a tile one depth too long": ("operands.cuh", "more = left > 0", "more = left >= 0", "out of b|wrong"),
+    "elements of a fragment swapped": ("conv_mma.cu", r"i \* 16 \+ e % 2 \* 8", "i * 16 + e / 2 * 8", "wrong"),
+    "a copy of 16 bytes from elsewhere than a multiple of 16": (
         "conv_mma.cu",
-        r"TileA::at\(i, d\), from",
-        "TileA::at(i, d) + 1, from",
-        "misaligned|aligned",
+        r"TileA::ahead\(i, d\), from",
+        "TileA::ahead(i, d), from + (VECTOR == 4)",
+        "misaligned",
     ),
     "a kernel not turned": ("conv.cu", r"h - r \+ R / 2", "h + r - R / 2", "wrong numbers"),
 }
