@@ -216,7 +216,8 @@ static bool in_module(const void* address) {
   return dladdr(address, &there) && there.dli_fbase == here.dli_fbase;
 }
 
-static bool own(const char* address) {
+bool is_own(const void* where) {
+  const char* address = static_cast<const char*>(where);
   const char* positions = reinterpret_cast<const char*>(&emulator_here);
   if (address >= positions && address < positions + sizeof emulator_here) return true;
   return address >= current->stack && address < current->stack + STACK;
@@ -224,7 +225,7 @@ static bool own(const char* address) {
 
 void check_access(const void* where, size_t bytes, Kind kind, const void* place, Content content) {
   const char* address = static_cast<const char*>(where);
-  if (!current || own(address)) return;
+  if (!current || is_own(address)) return;
   for (Region& r : regions) {
     if (!r.contains(address)) continue;
     size_t offset = size_t(address - r.start), past = offset + bytes;

@@ -133,6 +133,7 @@ enum class Content : uint8_t { NOTHING, IN_FLIGHT, VALUE };
 void check_access(const void* address, size_t bytes, Kind kind, const void* place, Content content = Content::VALUE);
 void watch_arguments();                 // at the start of a launch
 void watch_shared(emulator_array& array);
+bool is_own(const void* address);       // of the current thread: its stack, its threadIdx
 void forget_block();                    // at the start of a block: shared memory holds nothing
 void trace_barrier(const Thread& thread);
 std::string describe(const void* address);  // "<array 3 16>", "shared tile[3][1]"; empty where nothing is known there

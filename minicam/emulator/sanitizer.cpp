@@ -10,9 +10,10 @@ using namespace emulator;
 
 // -- accesses
 
-// What the compiler takes for aligned, as its type says so, a GPU does, too; and it accepts nothing else.
+// What the compiler takes for aligned, as its type says so, a GPU does, too; and it accepts nothing else. A thread's own
+// variables are where this compiler has put them, which is no matter of the kernel.
 static void check_aligned(void* p, size_t bytes, Kind kind, const void* place) {
-  if (uintptr_t(p) % bytes) {
+  if (uintptr_t(p) % bytes && !is_own(p)) {
     const std::string what = describe(p);
     fail("misaligned: %zu bytes of %s are used at <line %p>, which must lie at a multiple of %zu bytes", bytes,
          what.empty() ? "no known array" : what.c_str(), place, bytes);

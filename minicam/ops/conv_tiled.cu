@@ -1,7 +1,7 @@
 // Convolution, version 2: a matrix product in tiles (gemm.cuh), without ever making the matrix of patches
 // (operands.cuh). What is faster than version 1, which reads two numbers from far away for each multiplication:
 //
-//   shared memory       a tile of 128 pixels x 128 channels reads each of its inputs once for all of its threads
+//   shared memory       a tile of 128 pixels x 64 channels reads each of its inputs once for all of its threads
 //   register blocking   a thread computes 8 x 8 results from 16 numbers that it holds
 //   division            where a patch lies is worked out once a thread; then its place is moved on by additions
 //   split depth         dw has few elements, each a sum over all pixels: parts of that sum are blocks of their own

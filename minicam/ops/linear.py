@@ -20,7 +20,7 @@ from minicam.backend import by_array, empty
 
 # How sum_rows cuts its rows. They depend on no GPU, for they are part of the result: they order the sum.
 SUM_BLOCKS = 512  # parts in flight: some for each multiprocessor of a large GPU
-SUM_STEP = 64  # rows of a part, at least
+SUM_STEP = 64  # rows of a part at least
 
 
 def forward_naive(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ def backward_cuda(dy: Any, x: Any, w: Any) -> tuple[Any, Any, Any]:
 
 
 def tiles(file: str, rows: int, columns: int, parts: int = 1) -> dict[str, Any]:
-    """The blocks and threads that `launch` needs for a product (rows, columns) in the tiles of gemm.cuh.
+    """The blocks and threads that `launch` needs for a product (rows, columns) in the tiles of a file, wide or narrow.
 
     parts  of the sum over depth, each of them blocks of their own
     """

@@ -15,7 +15,7 @@
 #define real float
 #endif
 
-struct __align__(16) Place {
+struct Place {
   unsigned offset;  // unsigned, as it may go below 0 or past 2**31 on the way; a sum of two is in the array again
   int h, v;         // row and column in the image, or the shift of them
   int channel;      // of a tap: what tells advance() where the next tap begins
