@@ -38,7 +38,7 @@ KERNEL = re.compile(
     r'extern\s+"C"\s+__global__\s+(?:void\s+|__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)\s*)+(\w+)\s*\(([^)]*)\)'
 )
 PARAMETER = re.compile(r"(?P<type>\w[\w\s]*?)\s*(?P<pointer>\*?)\s*(?:__restrict__\s+)?(?P<name>\w+)")
-CONSTANT = r"constexpr\s+int\s+{}\s*=\s*(\d+)\s*[,;]"
+CONSTANT = r"constexpr\s+int\s+(?:\w+\s*=\s*\d+\s*,\s*)*{}\s*=\s*(\d+)\s*[,;]"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Source:
         return DTYPES[parameter.type.rstrip("234")]
 
     def constant(self, name: str) -> int:
-        """The value of `constexpr int name = ...;` in the file."""
+        """The value of `constexpr int name = <number>` in the file."""
         found = re.search(CONSTANT.format(name), self.text)
         if found is None:
             raise MinicamError(f"{self.name} has no line `constexpr int {name} = <number>;`")

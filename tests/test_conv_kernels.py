@@ -10,6 +10,7 @@ from gradcheck import relative_error
 from minicam import MinicamError, cuda, emulator
 from minicam.backend import to_cpu, to_device
 from minicam.ops import conv, linear
+from minicam.ops._product import sum_rows
 
 # N, H, W, C, K, R, S; with the tiles and copies that they meet in conv_tiled.cu and conv_mma.cu
 SHAPES = [
@@ -146,7 +147,7 @@ def test_no_part_of_dw_is_empty_and_all_of_them_fit_in_memory():
 def test_sum_rows(rows, columns, rng, gpu):
     a = rng.integers(-99, 99, (rows, columns)).astype(np.float32)
     with emulator.options(check=True, order="random"):
-        sums = to_cpu(linear.sum_rows(to_device(a, gpu.device)))
+        sums = to_cpu(sum_rows(to_device(a, gpu.device)))
     assert sums.tolist() == a.sum(0).tolist()  # of whole numbers: exact in any order
 
 

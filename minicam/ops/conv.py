@@ -22,7 +22,8 @@ import numpy as np
 
 from minicam import MinicamError, cuda
 from minicam.backend import by_array, each, empty
-from minicam.ops import linear, relu
+from minicam.ops import relu
+from minicam.ops._product import sum_rows, tiles
 
 BLOCK_BYTES = 1 << 20  # patches made at a time: about the size of a core's L2 cache
 PARTS = 16  # of the work, for as many threads as there are: enough for these to end at about the same time
@@ -166,7 +167,7 @@ def backward_cuda(
     parts = _parts_of_dw(kernels, pixels, w)
     sums = empty((parts, w.size), w.dtype, like=w)
     _launch(kernels, "conv_backward_weights", (dy, x, sums, *sizes, parts), taps, K, parts)
-    return dx, linear.sum_rows(sums).reshape(w.shape), linear.sum_rows(dy)
+    return dx, sum_rows(sums).reshape(w.shape), sum_rows(dy)
 
 
 def _kernels(name: str | None, x: Any, R: int, S: int) -> str:
@@ -185,17 +186,13 @@ def _launch(kernels: str, kernel: str, args: tuple, rows: int, columns: int, par
     if kernels == "conv.cu":
         cuda.launch(kernels, kernel, args, threads=rows * columns)
     else:
-        tiles = linear.tiles(kernels, rows, columns, parts)
-        if kernels == "conv_mma.cu":
-            wide = tiles["block"] == cuda.constant(kernels, "THREADS")
-            tiles["shared"] = cuda.constant(kernels, "SHARED_BYTES" if wide else "NARROW_SHARED_BYTES")
-        cuda.launch(kernels, kernel, args, **tiles)
+        cuda.launch(kernels, kernel, args, **tiles(kernels, rows, columns, parts))
 
 
 def _parts_of_dw(kernels: str, pixels: int, w: Any) -> int:
     """How many parts of the pixels are summed at the same time; none of them is empty."""
     K = w.shape[-1]
-    across, down, _ = linear.tiles(kernels, w.size // K, K)["blocks"]
+    across, down, _ = tiles(kernels, w.size // K, K)["blocks"]
     parts = min(-(-DW_BLOCKS // (across * down)), max(1, DW_BYTES // w.nbytes), -(-pixels // DW_PIXELS))
     return -(-pixels // -(-pixels // parts))
 

@@ -18,6 +18,7 @@ constexpr int TILE_N = 64;
 constexpr int THREADS = 128;  // of a block
 constexpr int NARROW = 16;    // the width of a narrow tile
 constexpr int NARROW_THREADS = 64;
+constexpr int SHARED_BYTES = 0, NARROW_SHARED_BYTES = 0;  // dynamic shared memory: the tiles are static
 
 // Numbers at the end of each line of a tile in shared memory, so that the writes of a warp that copies 8 depths of 4
 // indices each go to 32 different banks: bank (4 * depth + index) % 32.

@@ -6,9 +6,6 @@
     db[k]   = sum over n of  dy[n,k]
 
     x (N, C)    w (C, K)    b (K,)    y (N, K)
-
-All but the last are matrix products. So are convolutions: how a product is shared out among the blocks of a GPU, and
-how sums over rows are, is said here for both.
 """
 
 from typing import Any
@@ -17,10 +14,7 @@ import numpy as np
 
 from minicam import cuda
 from minicam.backend import by_array, empty
-
-# How sum_rows cuts its rows. They depend on no GPU, for they are part of the result: they order the sum.
-SUM_BLOCKS = 512  # parts in flight: some for each multiprocessor of a large GPU
-SUM_STEP = 64  # rows of a part at least
+from minicam.ops._product import sum_rows, tiles
 
 
 def forward_naive(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -57,35 +51,6 @@ def backward_cuda(dy: Any, x: Any, w: Any) -> tuple[Any, Any, Any]:
     cuda.launch("linear.cu", "linear_backward_data", (dy, w, dx, N, C, K), **tiles("linear.cu", N, C))
     cuda.launch("linear.cu", "linear_backward_weights", (dy, x, dw, N, C, K), **tiles("linear.cu", C, K))
     return dx, dw, sum_rows(dy)
-
-
-def tiles(file: str, rows: int, columns: int, parts: int = 1) -> dict[str, Any]:
-    """The blocks and threads that `launch` needs for a product (rows, columns) in the tiles of a file, wide or narrow.
-
-    parts  of the sum over depth, each of them blocks of their own
-    """
-    narrow = columns <= cuda.constant(file, "TILE_N") // 2
-    names = ("TILE_M", "NARROW", "NARROW_THREADS") if narrow else ("TILE_M", "TILE_N", "THREADS")
-    height, width, block = (cuda.constant(file, name) for name in names)
-    return {"blocks": (-(-rows // height), -(-columns // width), parts), "block": block}
-
-
-def sum_rows(a: Any) -> Any:
-    """Sums (columns,) over the rows of a device array whose last axis is the columns, in an order fixed by its shape.
-
-    Tall ones in two launches: many parts of the rows at the same time, and then the sums of these parts.
-    """
-    columns = a.shape[-1]
-    rows = a.size // columns
-    wide = -(-columns // cuda.constant("sum_rows.cu", "SUM_COLUMNS"))  # blocks side by side
-    step = max(-(-rows * wide // SUM_BLOCKS), SUM_STEP)  # rows of a part
-    for parts in (-(-rows // step), 1):
-        sums = empty((parts, columns), a.dtype, like=a)
-        args, block = (a, sums, rows, columns, parts), cuda.constant("sum_rows.cu", "SUM_THREADS")
-        cuda.launch("sum_rows.cu", "sum_rows", args, blocks=(wide, parts), block=block)
-        if parts == 1:
-            return sums.reshape(columns)
-        a, rows = sums, parts
 
 
 forward = by_array(forward_numpy, forward_cuda)
