@@ -235,7 +235,9 @@ def main(argv: list[str] | None = None) -> None:
         if on == "cuda":
             print(device.report())
     except (Interrupted, KeyboardInterrupt):
-        print(f"stopped; continue with: python -m minicam.train --resume {run.folder}", file=sys.stderr)
+        given = [(name, options[name]) for name in ("device", "precision") if options[name] not in (None, "auto")]
+        same = "".join(f" --{name} {value}" for name, value in given)
+        print(f"stopped; continue with: python -m minicam.train --resume {run.folder}{same}", file=sys.stderr)
         raise KeyboardInterrupt from None
 
 

@@ -55,7 +55,7 @@ template <int WIDTH, int DEPTH, int BLOCK, int VECTOR, bool DEPTH_FIRST>
 __device__ void probe(int* places, int* mine) {{
   int t = threadIdx.x;
   for (int i = t; i < WIDTH * DEPTH; i += BLOCK) places[i] = {layout}::at(i / DEPTH, i % DEPTH);
-  auto operand = matrix<DEPTH_FIRST>(nullptr, 4096);
+  Operand<DEPTH_FIRST, Stride, Stride> operand = {{nullptr, {{1}}, {{1}}, 1, 1}};
   Share<WIDTH, DEPTH, BLOCK, VECTOR, decltype(operand)> share(operand, 0, WIDTH, 0, DEPTH);
   mine[2 * t] = share.my_index;
   mine[2 * t + 1] = share.my_depth;

@@ -55,7 +55,7 @@ def test_the_table_of_kernels(folder, tmp_path, capsys):
     header, rule, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert header == [
         *("file", "dtype", "arch", "kernel"),
-        *("registers", "shared bytes", "stack bytes", "spilled bytes", "ms"),
+        *("registers", "shared", "stack", "spilled", "compile ms"),
     ]
     assert all(cell.strip(":-") == "" for cell in rule)
     builds = [(dtype, arch) for dtype in ("float32", "float64") for arch in ("sm_80", "sm_90")]
@@ -84,6 +84,22 @@ def test_a_kernel_that_spills_is_named_and_the_exit_code_is_1(folder, capsys):
     assert out.endswith(f"3 kernels in 2 files, {nvrtc.version()}: spilling: greedy (float32, sm_80)\n")
     (row,) = kernels.spilling(kernels.measure(["sm_80"]))
     assert f" {row['spill_stores'] + row['spill_loads']} |" in out
+
+
+@needs_nvrtc
+def test_what_an_architecture_is_too_old_for_is_left_out_and_dynamic_shared_memory_counts(folder, capsys):
+    (folder / "mma.cuh").write_text("__device__ void f() {}")
+    (folder / "new.cu").write_text(
+        '#include "mma.cuh"\nconstexpr int SHARED_BYTES = 77000;\n'
+        'extern "C" __global__ void g(float* x) {\n'
+        "  extern __shared__ float held[];\n  held[threadIdx.x] = x[0];\n  x[0] = held[0];\n}\n"
+    )
+    (folder / "lean.cu").write_text(LEAN)
+    rows = kernels.measure(["sm_75", "sm_80"])
+    assert [(row["file"], row["arch"]) for row in rows if row["kernel"] == "g"] == [("new.cu", "sm_80")]
+    assert {row["dynamic"] for row in rows if row["file"] == "lean.cu"} == {0}
+    assert {row["arch"] for row in rows if row["file"] == "lean.cu"} == {"sm_75", "sm_80"}
+    assert "|  77000 |" in kernels.report(rows)
 
 
 @needs_nvrtc
@@ -142,8 +158,9 @@ def command(**options):
     return main(["gpu", *(f"--{name}={value}" for name, value in given.items() if value is not None)])
 
 
-def test_the_command_writes_what_it_measured(play, tmp_path, capsys):
+def test_the_command_writes_what_it_measured(play, tmp_path, capsys, monkeypatch):
     play()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # what is under way is said on a terminal only
     assert command(out=None) == 0
     out, err = capsys.readouterr()
     assert "| block2_conv1 | data      | tf32      |" in out

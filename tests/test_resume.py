@@ -59,6 +59,15 @@ def test_stopped_by_ctrl_c_and_resumed(stage, step, stop_after, uninterrupted, t
     tiny.assert_same_run(uninterrupted, run)
 
 
+def test_the_way_to_go_on_names_the_device(stop_after, tmp_path, capsys):
+    """Another one would end with other bits."""
+    run = tmp_path / "run"
+    stop_after(1, 0)
+    assert main([*tiny.options(), "--out", str(run), "--device", "emulator", "--precision", "float32"]) == 130
+    line = capsys.readouterr().err.splitlines()[0]
+    assert line.endswith(f"--resume {run} --device emulator --precision float32")
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 def test_stopped_while_the_last_epoch_is_validated(stage, stop_after, uninterrupted, tmp_path, capsys):
     """The stage is finished then, and saved; but the user asked, and the other stage is not begun."""

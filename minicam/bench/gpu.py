@@ -5,7 +5,6 @@ the same precision, for bytes of its copy; and PyTorch's time for the same on th
 A kernel is timed only after its result has been compared with one in float64.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from minicam.bench.clock import Clock, GpuClock, in_turn
 from minicam.bench.figures import rates, rounded, sums, timed
 from minicam.bench.peaks import copier, copy_peak, matrix_peak
 from minicam.bench.reference import compare, rounding
+from minicam.bench.results import progress
 from minicam.bench.twin import Twin, pytorch
 from minicam.model import Network, vgg16_gap
 
@@ -154,11 +154,6 @@ def free(bench: Bench) -> None:
         free_gpu_memory()
         if bench.place.twin:
             bench.place.twin.torch.cuda.empty_cache()
-
-
-def progress(text: str) -> None:
-    """Say what is being measured, beside the results."""
-    print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 def about() -> dict:

@@ -1,6 +1,7 @@
 """What the benches share: a table for the terminal, and a file of results that says where its figures come from."""
 
 import json
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,12 @@ def figure(value: float | None, digits: int) -> str:
 def percent(value: float | None) -> str:
     """A share in a cell."""
     return "-" if value is None else f"{value:.0%}"
+
+
+def progress(text: str) -> None:
+    """Say on a terminal what is being measured."""
+    if sys.stderr.isatty():
+        print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 def write(path: Path, command: str, results: dict) -> None:

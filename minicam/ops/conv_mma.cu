@@ -25,7 +25,7 @@ constexpr int SHARED_BYTES = 76800;         // which take so much;
 constexpr int NARROW_SHARED_BYTES = 64512;  // of the narrow ones there is room for two blocks
 
 // A tile in shared memory, without bank conflicts. A piece is 4 numbers side by side, 16 bytes; 8 pieces fill the 32
-// banks, and are what a copy of 16 bytes writes in one turn. tests/test_conv_kernels.py counts.
+// banks, and are what a copy of 16 bytes writes in one turn. tests/test_bank_conflicts.py counts.
 template <int WIDTH, int DEPTH, bool DEPTH_FIRST>
 struct Tile {
   static constexpr int LINE = DEPTH_FIRST ? DEPTH : WIDTH + 8;  // [WIDTH][DEPTH] or [DEPTH][WIDTH + 8]
@@ -44,7 +44,8 @@ struct Tile {
   static constexpr __device__ int ahead(int i, int d = 0) { return DEPTH_FIRST ? i * LINE : d * LINE + i; }
 };
 
-// total += a @ b for the 64 x 64 of a warp that begin at (warp_m, warp_n) of a tile: 4 x 8 times 16 x 8.
+// total += a @ b for the 64 x 64 of a warp that begin at (warp_m, warp_n) of a tile: 4 x 8 times 16 x 8. Which of the
+// elements each lane (g, q) must hold is said in mma.cuh.
 template <class TileA, class TileB, int DEPTH>
 __device__ void multiply(const float* tile_a, const float* tile_b, int warp_m, int warp_n, float (&total)[4][8][4]) {
   int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
@@ -157,7 +158,8 @@ conv_forward(const float* x, const float* w, const float* b, float* y,
     total += b[k];
     return relu && total < 0 ? 0.0f : total;
   };
-  gemm(patches(x, H, W, C, R, S), matrix<false>(w, K), y, N * H * W, K, 0, R * S * C, in_pieces(C, K, x, w, y), finish);
+  bool pieces = in_pieces(C, K, x, w, y);
+  gemm(patches(x, H, W, C, R, S), matrix_by_index(w, K), y, N * H * W, K, 0, R * S * C, pieces, finish);
 }
 
 // dx (pixels, C) = patches of dy (pixels, R*S*K) @ w turned (R*S*K, C)
@@ -178,5 +180,5 @@ conv_backward_weights(const float* dy, const float* x, float* sums, int N, int H
   auto finish = [](int, float total) { return total; };
   float* dw = sums + blockIdx.z * (R * S * C * K);
   bool pieces = in_pieces(C, K, dy, x, sums);
-  gemm(patches_transposed(x, H, W, C, R, S), matrix<false>(dy, K), dw, R * S * C, K, first, end, pieces, finish);
+  gemm(patches_transposed(x, H, W, C, R, S), matrix_by_index(dy, K), dw, R * S * C, K, first, end, pieces, finish);
 }

@@ -1,5 +1,6 @@
 // Convolution, version 2: a matrix product in tiles (gemm.cuh), without ever making the matrix of patches
-// (operands.cuh). What is faster than version 1, which reads two numbers from far away for each multiplication:
+// (operands.cuh). Read these two first, then linear.cu, which uses both without patches. What is faster than version 1,
+// which reads two numbers from far away for each multiplication:
 //
 //   shared memory       a tile of 128 pixels x 64 channels reads each of its inputs once for all of its threads
 //   register blocking   a thread computes 8 x 8 results from 16 numbers that it holds
@@ -17,7 +18,7 @@ conv_forward(const real* x, const real* w, const real* b, real* y,
     total += b[k];
     y[pixel * K + k] = relu && total < 0 ? real(0) : total;
   };
-  gemm(patches(x, H, W, C, R, S), matrix<false>(w, K), N * H * W, K, 0, R * S * C, store);
+  gemm(patches(x, H, W, C, R, S), matrix_by_index(w, K), N * H * W, K, 0, R * S * C, store);
 }
 
 // dx (pixels, C) = patches of dy (pixels, R*S*K) @ w turned (R*S*K, C)
@@ -36,5 +37,5 @@ conv_backward_weights(const real* dy, const real* x, real* sums, int N, int H, i
   int end = pixels - first < step ? pixels : first + step;
   real* dw = sums + blockIdx.z * (R * S * C * K);
   auto store = [=](int tap, int k, real total) { dw[tap * K + k] = total; };
-  gemm(patches_transposed(x, H, W, C, R, S), matrix<false>(dy, K), R * S * C, K, first, end, store);
+  gemm(patches_transposed(x, H, W, C, R, S), matrix_by_index(dy, K), R * S * C, K, first, end, store);
 }

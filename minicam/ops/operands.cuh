@@ -101,10 +101,13 @@ struct Operand {
   }
 };
 
-// The element (i, d) of a matrix in memory is data[i * index_stride + d * depth_stride]; one of the two is 1.
-template <bool DEPTH_FIRST>
-__device__ Operand<DEPTH_FIRST, Stride, Stride> matrix(const real* data, int stride) {
-  if (DEPTH_FIRST) return {data, {stride}, {1}, 1, 1};
+// A matrix in memory whose neighbours are neighbours in depth: element (i, d) is data[i * stride + d].
+__device__ inline Operand<true, Stride, Stride> matrix_by_depth(const real* data, int stride) {
+  return {data, {stride}, {1}, 1, 1};
+}
+
+// The same where they are neighbours in index: element (i, d) is data[d * stride + i].
+__device__ inline Operand<false, Stride, Stride> matrix_by_index(const real* data, int stride) {
   return {data, {1}, {stride}, 1, 1};
 }
 
@@ -128,6 +131,8 @@ __device__ inline Operand<true, Stride, TurnedTaps> turned(const real* w, int R,
 
 // The share of one thread in the tiles of WIDTH indices x DEPTH depths, copied in pieces of VECTOR neighbours.
 // It has PLACES indices times STEPS depths, evenly spaced; next() visits them, and moves on to the next tile in depth.
+// So of 64 x 8 numbers each of 128 threads has 4. Where neighbours are neighbours in depth, thread t has depth t % 8 at
+// the 4 indices t / 8, t / 8 + 16, + 32, + 48; else it has index t % 64 at the 4 depths t / 64, t / 64 + 2, + 4, + 6.
 template <int WIDTH, int DEPTH, int THREADS, int VECTOR, class Source>
 struct Share {
   static constexpr bool DEPTH_FIRST = Source::DEPTH_FIRST;

@@ -1,4 +1,4 @@
-// SGD with momentum and weight decay in one pass: each number is read once and written once, and nothing lies in between.
+// SGD with momentum and weight decay in one pass: each number is read once and written once, with nothing in between.
 //
 //   sgd_forward    one thread a parameter
 //   sgd_forward4   one thread four parameters, read and written 16 bytes at a time: fewer, wider accesses keep more of
@@ -24,7 +24,8 @@ extern "C" __global__ void sgd_forward(const real* w, const real* dw, const real
   update(w[i], dw[i], v[i], &new_w[i], &new_v[i], lr, momentum, weight_decay);
 }
 
-extern "C" __global__ void sgd_forward4(const float4* w, const float4* dw, const float4* v, float4* new_w, float4* new_v,
+extern "C" __global__ void sgd_forward4(const float4* w, const float4* dw, const float4* v,
+                                        float4* new_w, float4* new_v,
                                         float lr, float momentum, float weight_decay, int fours) {
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= fours) return;

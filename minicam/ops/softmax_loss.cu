@@ -1,5 +1,5 @@
 // Softmax and cross-entropy. There are few logits, so one block does all of it, and its threads share what they found:
-// a sum over the images needs them to wait for each other, twice. The order of the sum is fixed: equal bits every run.
+// to add that up they wait for each other once for each halving. The order of the sum is fixed: equal bits every run.
 
 #ifndef real
 #define real float
