@@ -137,8 +137,8 @@ def capability() -> int:
 
 
 def gpu_memory() -> tuple[int, int, int]:
-    """Bytes of the GPU's memory: held by CuPy's pool (the most so far, as the pool keeps what it once took), in all,
-    and free beside the pool."""
+    """Bytes of the GPU's memory: held by CuPy's pool, which keeps what it once took, and so the most so far, unless it
+    ever had to give some back; in all; and free beside the pool."""
     free, total = cupy().cuda.runtime.memGetInfo()
     return cupy().get_default_memory_pool().total_bytes(), total, free
 

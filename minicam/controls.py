@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicam import MinicamError, device
+from minicam import MinicamError, cuda, device
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.config import Config, make
 from minicam.data import Dataset
@@ -220,7 +220,7 @@ def main(argv: list[str] | None = None) -> int:
     on = device.prepare(options["workers"], options["device"], options["precision"])
     given, seeds = given_choices(options), options["seeds"]
     out = options["out"] or new_folder()
-    path = options["results"] or (out / "results.json" if given else RESULTS)
+    path = options["results"] or (out / "results.json" if given or on != "cpu" else RESULTS)
     if path.suffix != ".json":
         raise MinicamError(f"--results is {path}; give a name that ends in .json, for a page (.md) goes beside it")
     configs = [make(**given, seed=seed) for seed in seeds]
@@ -232,6 +232,7 @@ def main(argv: list[str] | None = None) -> int:
         **version(),
         "machine": machine(),
         "device": on,
+        "precision": cuda.precision(),
         "config": {name: value for name, value in asdict(configs[0]).items() if name != "seed"},
     }
     code = {name: results[name] for name in ("commit", "dirty")}

@@ -10,6 +10,7 @@ CuPy and the emulator keep what they compiled on disk. NVRTC compiles for the GP
 
 import functools
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,9 +51,13 @@ def sizes(**arrays: tuple[Any, str]) -> list[int]:
     known: dict[str, tuple[int, str]] = {}
     for name, (array, letters) in arrays.items():
         shape = getattr(array, "shape", array)
+        if not isinstance(shape, tuple):
+            raise MinicamError(f"{name} is {shape!r}; expected an array ({', '.join(letters)})")
         found = f"{name} has the shape {shape}; expected ({', '.join(letters)})"
-        if len(shape) != len(letters):
+        if len(shape) != len(letters) or min(shape, default=1) < 0:
             raise MinicamError(found)
+        if 0 in shape:
+            raise MinicamError(f"{name} has the shape {shape}; a kernel needs at least one element")
         for letter, size in zip(letters, shape, strict=True):
             before, where = (int(letter), name) if letter.isdigit() else known.setdefault(letter, (size, name))
             if before != size:
@@ -72,6 +77,16 @@ def same_shape(**arrays: Any) -> int:
 def constant(file: str, name: str) -> int:
     """A number that the kernels of a file are built around: its `constexpr int name`."""
     return source.read(file).constant(name)
+
+
+def in_fours(*arrays: Any) -> bool:
+    """Can a kernel take all of these as float4?"""
+    return all(a.dtype == np.float32 and a.size % 4 == 0 and _address(a) % 16 == 0 for a in arrays)
+
+
+def compile_something() -> None:
+    """Compile a kernel that does nothing, for the GPU. MinicamError where CuPy has no compiler that can."""
+    _module("a kernel", 'extern "C" __global__ void nothing() {}')
 
 
 def launch(
@@ -135,6 +150,8 @@ def _device(where: str, parameters: Sequence[Parameter], args: Sequence[Any]) ->
                 raise MinicamError(f"{where}: {p.name} is a {type(value).__name__}; the kernel takes an array")
             place = device_of(value)
             places.setdefault(place if place != "cuda" else f"cuda:{value.device.id}", p.name)
+    if len(places) == 1 and "cuda" in next(iter(places)) and places.keys() != {f"cuda:{cupy().cuda.Device().id}"}:
+        raise MinicamError(f"{where}: the arrays are on {next(iter(places))}, which is not the current GPU of CuPy")
     if len(places) != 1 or "cpu" in places:
         found = ", ".join(f"{name} on {place}" for place, name in places.items()) or "no array at all"
         raise MinicamError(f"{where} takes arrays that are all on one GPU, or all in the emulator; found {found}")
@@ -168,8 +185,14 @@ def _address(array: Any) -> int:
 
 def _number(where: str, p: Parameter, value: Any, dtype: np.dtype) -> np.generic:
     """A Python number as the C type of the parameter, which CuPy would take for a double or a long."""
+    if not isinstance(value, numbers.Real | np.bool_):
+        raise MinicamError(f"{where}: {p.name} is {value!r}; the kernel takes a number")
     if dtype.kind == "f":
+        if math.isfinite(value) and abs(value) > float(np.finfo(dtype).max):
+            raise MinicamError(f"{where}: {p.name} is {value}, more than a {dtype} can hold")
         return dtype.type(value)
+    if not math.isfinite(value):
+        raise MinicamError(f"{where}: {p.name} is {value}; the kernel takes a whole number")
     number = int(value)
     limits = np.iinfo(dtype)
     if number != value or not limits.min <= number <= limits.max:

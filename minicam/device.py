@@ -46,8 +46,9 @@ def choose(name: str) -> str:
         if runtime >= 13000 and capability() < CUDA13_CAPABILITY:
             raise MinicamError(
                 f"this GPU has the compute capability {capability() / 10:.1f}, and CUDA {runtime // 1000} needs "
-                f"{CUDA13_CAPABILITY / 10:.1f}; install the extra cuda12 instead of cuda13"
+                f"{CUDA13_CAPABILITY / 10:.1f}; install the extra cuda12 instead of cuda13, or use --device cpu"
             )
+        cuda.compile_something()
         return "cuda"
     if name == "emulator":
         compiler()

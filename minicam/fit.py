@@ -62,9 +62,14 @@ def fit(
     """Train `network` in place for one stage of `run`, from its checkpoint where there is one.
 
     tasks  the classes whose AUC is reported after each epoch
-    Raises Interrupted where a signal asked to stop, MinicamError where the loss is not finite; in both cases the
-    checkpoint holds the last good state.
+    Raises Interrupted where a signal asked to stop, MinicamError where the loss is not finite or a batch is too large
+    for the GPU; in all cases the checkpoint holds the last good state.
     """
+    with enough_memory(network, training, learning=True):
+        return _fit(run, stage, network, training, validation, tasks)
+
+
+def _fit(run: Run, stage: int, network: Network, training: Loader, validation: Loader, tasks: list[int]) -> Progress:
     config = run.config
     optimiser = SGD(config.lr, config.momentum, config.weight_decay, config.rates)
     network.train_from(config.train_from)
@@ -106,8 +111,7 @@ def fit(
         while progress.epoch < config.epochs:
             title = f"stage {stage}, epoch {progress.epoch + 1}/{config.epochs}"
             done = progress.batch * config.batch
-            shown = tqdm(total=len(training.dataset), initial=done, desc=title, unit="image", disable=None)
-            with shown as bar, enough_memory(network, training, learning=True):
+            with tqdm(total=len(training.dataset), initial=done, desc=title, unit="image", disable=None) as bar:
                 for batch in training.shuffled(progress.epoch, progress.batch):
                     step = progress.epoch * len(training) + progress.batch
                     rate = min(1, (step + 1) / (warmup + 1)) * schedule(config.schedule, step / steps)

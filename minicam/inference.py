@@ -1,5 +1,6 @@
 """What a trained network says of a set of images: probabilities, class activation maps, and the crops they lead to."""
 
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -56,11 +57,16 @@ def predict(network: Network, loader: Loader, title: str = "") -> Iterator[tuple
     """Batch by batch, in order: indices (B,), probabilities (B, K), and maps (B, h, w, K) at the network's own size.
 
     Nothing of a batch is kept, so the memory needed does not grow with the number of images. A bar shows how far it is
-    where there is a title for it.
+    where there is a title for it. MinicamError where a batch is too large for the GPU.
     """
+    with enough_memory(network, loader):
+        yield from _predict(network, loader, title)
+
+
+def _predict(network: Network, loader: Loader, title: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     w_fc = to_cpu(network.params()["CAM_fc/kernel"])
     progress = tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False, disable=None if title else True)
-    with progress as bar, enough_memory(network, loader):
+    with progress as bar:
         for batch in loader.in_order():
             logits = network.forward(batch.x)
             # The probabilities are wanted, not the loss: any labels do.
@@ -74,6 +80,8 @@ def predict(network: Network, loader: Loader, title: str = "") -> Iterator[tuple
 def enough_memory(network: Network, loader: Loader, learning: bool = False) -> Iterator[None]:
     """Where the GPU runs out of memory in the block, which runs batches of the loader, say which batch would fit.
 
+    The block is best one call: what the functions in it hold can be given up then, and what fits be measured.
+
     learning  whether the block runs backward, too
     """
     try:
@@ -82,6 +90,7 @@ def enough_memory(network: Network, loader: Loader, learning: bool = False) -> I
         if network.device != "cuda":
             raise
         reason = first_line(error)
+        traceback.clear_frames(error.__traceback__)  # which hold what the failed step had allocated
     else:
         return
     fits = batch_that_fits(network, (loader.size, loader.size, 3), learning)
@@ -108,6 +117,8 @@ def batch_that_fits(network: Network, image_shape: Sequence[int], learning: bool
     finally:
         network.forget()
         free_gpu_memory()
+    if learning:
+        free -= sum(array.nbytes for array in network.params(learning_only=True).values())  # SGD's velocities
     one_more = taken[1] - taken[0]
     return 1 + int((0.95 * free - taken[0]) // max(one_more, 1))  # the pool's blocks leave gaps
 

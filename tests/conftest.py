@@ -8,9 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minicam import MinicamError, emulator
-from minicam.backend import is_array, to_cpu, to_device
+from minicam import MinicamError, device, emulator
+from minicam.backend import cupy, is_array, to_cpu, to_device
 from minicam.device import choose
+
+# Compiled kernels: where pytest keeps what it wants to find again.
+os.environ.setdefault("MINICAM_CACHE", str(Path(__file__).parents[1] / ".pytest_cache" / "minicam"))
+
+
+@pytest.fixture(autouse=True)
+def commands_run_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is not told its --device would take the GPU where there is one, and end with other bits."""
+    monkeypatch.setattr(device, "choose", lambda name: choose("cpu" if name == "auto" else name))
 
 
 @pytest.fixture
@@ -39,6 +48,8 @@ class Backend:
         with pytest.MonkeyPatch.context() as patch, emulator.options(check=True, order="random"):
             patch.setattr(np, "empty", _poisoned)
             patch.setattr(np, "empty_like", lambda a: _poisoned(a.shape, a.dtype))
+            if self.device == "cuda":
+                patch.setattr(cupy(), "empty", lambda shape, dtype: to_device(_poisoned(shape, dtype), "cuda"))
             result = op(*placed[: len(args)], **dict(zip(kwargs, placed[len(args) :], strict=True)))
         for was, now in zip(before, placed, strict=True):
             if is_array(was):

@@ -124,7 +124,7 @@ def test_the_controls_have_as_many_steps_as_stage_2_at_the_same_rates(finished):
 
 def test_the_results_are_those_of_the_runs(finished):
     results = json.loads((finished / "results.json").read_text())
-    assert results.keys() == {"command", "date", "commit", "dirty", "machine", "device", "config", "rows"}
+    assert results.keys() == {"command", "date", "commit", "dirty", "machine", "device", "precision", "config", "rows"}
     assert results["command"].startswith("python -m minicam.controls --size 16 --limit 12 --epochs 1 ")
     assert results["command"].endswith(" --threshold 0.8 --seeds 5,3")  # where it went is of no interest
     assert results["config"]["epochs"] == 1

@@ -83,6 +83,13 @@ def test_two_gpus_at_once(kernels, monkeypatch):
     )
 
 
+def test_a_gpu_that_is_not_the_current_one(kernels):
+    x, y = on_gpu(1, 2), on_gpu(0, 0)
+    x.device = y.device = SimpleNamespace(id=1)
+    said = "k.cu: plain: the arrays are on cuda:1, which is not the current GPU of CuPy"
+    assert refused("plain", (x, y), threads=2, block=2) == said
+
+
 def test_a_gpu_and_the_emulator_at_once(kernels):
     x, y = on_gpu(1, 2), backend.to_device(np.zeros(2, np.float32), "emulator")
     assert "found x on cuda:0, y on emulator" in refused("plain", (x, y), threads=2, block=2)

@@ -12,6 +12,11 @@ INSTALL = "install the extra cuda13 (NVIDIA driver 580 or newer) or cuda12, or c
 
 
 @pytest.fixture
+def commands_run_on_the_cpu():
+    """Not here: this is about what they do."""
+
+
+@pytest.fixture
 def no_cupy(monkeypatch):
     """A machine without CuPy."""
     monkeypatch.setitem(sys.modules, "cupy", None)
@@ -46,6 +51,21 @@ def test_without_a_gpu(count, fake_gpu):
     assert refused(device.choose, "cuda") == f"CuPy finds no NVIDIA GPU{why}; {INSTALL}"
 
 
+def test_a_gpu_without_a_compiler(fake_gpu, monkeypatch):
+    class Missing:
+        def __init__(self, **_):
+            pass
+
+        def compile(self):
+            raise RuntimeError("Failure finding libnvrtc.so")
+
+    fake_gpu()
+    monkeypatch.setattr(backend.cupy(), "RawModule", Missing)
+    for name in ("cuda", "auto"):
+        said = "cannot compile a kernel for this GPU with NVRTC: Failure finding libnvrtc.so; install the extra cuda13"
+        assert refused(device.choose, name).startswith(said)
+
+
 def test_with_a_gpu(fake_gpu):
     fake_gpu()
     assert device.choose("auto") == device.choose("cuda") == "cuda"
@@ -56,7 +76,8 @@ def test_a_gpu_too_old_for_this_cuda(fake_gpu):
     fake_gpu(capability="70", runtime=13020)
     for name in ("cuda", "auto"):
         assert refused(device.choose, name) == (
-            "this GPU has the compute capability 7.0, and CUDA 13 needs 7.5; install the extra cuda12 instead of cuda13"
+            "this GPU has the compute capability 7.0, and CUDA 13 needs 7.5; install the extra cuda12 instead of "
+            "cuda13, or use --device cpu"
         )
     fake_gpu(capability="70", runtime=12090)
     assert device.choose("cuda") == "cuda"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minicam import MinicamError, ops
-from minicam.backend import to_cpu, to_device
+from minicam.backend import EmulatorArray, to_cpu, to_device
 from minicam.ops import conv, gap, linear, maxpool, relu, sgd, softmax_loss, warp
 
 
@@ -57,6 +57,38 @@ def test_shapes_that_an_operation_cannot_take(call, said):
         call(device)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+NOTHING = [
+    lambda d, a, b, c: conv.forward(d(f4(2, a, 5, b)), d(f4(3, 3, b, c)), d(f4(c))),
+    lambda d, a, b, c: conv.backward(d(f4(2, a, 5, c)), d(f4(2, a, 5, b)), d(f4(3, 3, b, c)), need_dx=False),
+    lambda d, a, b, c: conv.backward(d(f4(2, a, 5, c)), d(f4(2, a, 5, b)), d(f4(3, 3, b, c)), d(f4(2, a, 5, c))),
+    lambda d, a, b, c: linear.forward(d(f4(a, b)), d(f4(b, c)), d(f4(c))),
+    lambda d, a, b, c: linear.backward(d(f4(a, c)), d(f4(a, b)), d(f4(b, c))),
+    lambda d, a, b, c: maxpool.forward(d(f4(a, 4 * b, 4, c))),
+    lambda d, a, b, c: gap.forward(d(f4(a, b, 5, c))),
+    lambda d, a, b, c: gap.backward(d(f4(a, c)), (a, b, 5, c)),
+    lambda d, a, b, c: relu.backward(d(f4(a, b, c)), d(f4(a, b, c))),
+    lambda d, a, b, c: softmax_loss.forward(d(f4(a, b * c)), d(np.zeros(a, np.int64))),
+    lambda d, a, b, c: sgd.forward(*[d(f4(a, b, c))] * 3, 0.1),
+    lambda d, a, b, c: warp.forward(d(f4(a, b, 5, c)), d(np.zeros((a, 2, 3))), (4, 4)),
+]
+
+
+@pytest.mark.parametrize("number", range(len(NOTHING)))
+@pytest.mark.parametrize("sizes", [(0, 2, 3), (2, 0, 3), (2, 3, 0)], ids=str)
+def test_arrays_without_elements_are_refused(number, sizes):
+    with pytest.raises(MinicamError, match=r"has the shape .*a kernel (needs at least one element|takes 1 to )"):
+        NOTHING[number](device, *sizes)
+
+
+def test_parameters_that_do_not_start_at_a_multiple_of_16_bytes_are_updated_all_the_same():
+    """They cannot be read in fours."""
+    w, dw, v = (np.arange(9, dtype=np.float32)[1:] * factor for factor in (1, 2, 3))
+    views = [np.concatenate([[np.float32(0)], a]).view(EmulatorArray)[1:] for a in (w, dw, v)]
+    assert any(view.ctypes.data % 16 for view in views)
+    for mine, theirs in zip(sgd.forward(*views, 0.5, 0.9, 0.1), sgd.forward(w, dw, v, 0.5, 0.9, 0.1), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6)
 
 
 def test_a_label_that_is_no_class_makes_the_loss_nan():

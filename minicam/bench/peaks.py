@@ -46,6 +46,8 @@ def _product(place: Place, precision: str, matrices: list[Any]) -> Callable[[], 
     os.environ["CUPY_TF32"] = "1"  # CuPy reads it at its first product, and stays with it: there is no way back
     try:
         cupy().matmul(*matrices)
+    except MemoryError:
+        raise
     except Exception:  # cuBLAS is not installed, which CuPy says in several ways
         return None
     return lambda: cupy().matmul(*matrices)

@@ -71,7 +71,7 @@ def check(make: Callable[[], Network], x: np.ndarray, labels: np.ndarray, device
         few = [to_device(array[:CHECKED], where) for array in (x, labels)]
         training_step(network, *few, optimiser())()
         grads[where] = {name: to_cpu(grad) for name, grad in network.grads().items()}
-    off = {name: _distance(grads[device][name], expected) for name, expected in grads["cpu"].items()}
+    off = {name: distance(grads[device][name], expected) for name, expected in grads["cpu"].items()}
     worst = max(off, key=lambda name: off[name] if off[name] == off[name] else np.inf)
     if not off[worst] <= TOLERANCE[precision]:
         raise MinicamError(
@@ -81,7 +81,8 @@ def check(make: Callable[[], Network], x: np.ndarray, labels: np.ndarray, device
     return off[worst]
 
 
-def _distance(got: np.ndarray, expected: np.ndarray) -> float:
+def distance(got: np.ndarray, expected: np.ndarray) -> float:
+    """The length of the difference by that of what is expected."""
     expected = expected.astype(np.float64)
     return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
 

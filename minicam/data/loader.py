@@ -3,8 +3,8 @@
 Every image's randomness comes from the seed, the epoch and the image's own number, and batches come out in order, so
 a run is the same whatever the number of threads, and can be resumed at any batch.
 
-For a network on a GPU the threads only read; pixels go there once, as bytes, and stay: 2000 images of 256 px take
-400 MB. From then on an epoch needs neither disk nor decoder, and its augmentation is one launch a batch.
+For a network on a GPU the threads only read; pixels go there as bytes, and stay for the epochs of a stage: 2000 images
+of 256 px take 400 MB. From the second epoch on there is nothing to read, and augmentation is one launch a batch.
 """
 
 import math
@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from minicam.backend import empty, stack, to_device
+from minicam.backend import empty, gpu_memory, stack, to_device
 from minicam.data import Dataset, augment
 from minicam.ops import warp
 
 READ_AHEAD = 2  # batches being made beside the one in use
-KEPT_BYTES = 4 << 30  # of pixels that stay on a GPU; images beyond that are read again in each epoch
+KEPT_BYTES = 4 << 30  # of pixels that stay on a device, at most: images beyond that are read again in each epoch
+KEPT_SHARE = 4  # and at most the fourth part of a GPU's memory
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,10 @@ class Loader:
                 while number + len(ahead) < min(len(parts), number + 1 + READ_AHEAD):
                     ahead.append([pool.submit(make, i, epoch) for i in parts[number + len(ahead)]])
                 made = [future.result() for future in ahead.popleft()]
-                x = np.stack(made) if self.device == "cpu" else self._sampled_on_device(indices, made)
+                if self.device == "cpu":
+                    x = np.stack(made)
+                else:
+                    x = self._sampled_on_device(indices, made, keep=epoch is not None)
                 yield Batch(x, to_device(self.dataset.labels[indices], self.device), indices)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -117,12 +121,13 @@ class Loader:
         s = self._sample(i, epoch)
         return warp.forward(s.pixels[None], s.affine[None], (self.size, self.size), s.colour[None])[0]
 
-    def _sampled_on_device(self, indices: np.ndarray, samples: list[Sample]) -> Any:
-        """The batch, float32 (B, size, size, 3), on the device."""
+    def _sampled_on_device(self, indices: np.ndarray, samples: list[Sample], keep: bool) -> Any:
+        """The batch, float32 (B, size, size, 3), on the device. `keep`: these images will be wanted again."""
         placed = [to_device(s.pixels, self.device) for s in samples]
-        room = KEPT_BYTES - sum(pixels.nbytes for pixels in self.kept.values())
+        most = min(KEPT_BYTES, gpu_memory()[1] // KEPT_SHARE) if self.device == "cuda" else KEPT_BYTES
+        room = most - sum(pixels.nbytes for pixels in self.kept.values())
         for i, pixels in zip(indices, placed, strict=True):
-            if i not in self.kept and pixels.nbytes <= room:
+            if keep and i not in self.kept and pixels.nbytes <= room:
                 self.kept[i] = pixels
                 room -= pixels.nbytes
         affine, colour = (np.stack([getattr(s, name) for s in samples]) for name in ("affine", "colour"))

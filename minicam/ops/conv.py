@@ -33,6 +33,7 @@ KERNELS = ("conv.cu", "conv_tiled.cu", "conv_mma.cu")  # from clear to fast
 # On a GPU, too, dw is summed in parts. How many depends on no GPU, for they are part of the result: they order the sum.
 DW_BLOCKS = 512  # in flight: some for each multiprocessor of a large GPU
 DW_BYTES = 64 << 20  # that the parts may take
+DW_MOST_PIXELS = 8192  # of a part, if there is room: the matrix units cut off what others round, with each addition
 
 Block = tuple[slice, slice]  # images, rows
 
@@ -193,7 +194,8 @@ def _parts_of_dw(kernels: str, pixels: int, w: Any) -> int:
     """How many parts of the pixels are summed at the same time; none of them is empty."""
     K = w.shape[-1]
     across, down, _ = tiles(kernels, w.size // K, K)["blocks"]
-    parts = min(-(-DW_BLOCKS // (across * down)), max(1, DW_BYTES // w.nbytes), -(-pixels // DW_PIXELS))
+    wanted = max(-(-DW_BLOCKS // (across * down)), -(-pixels // DW_MOST_PIXELS))
+    parts = min(wanted, max(1, DW_BYTES // w.nbytes), -(-pixels // DW_PIXELS))
     return -(-pixels // -(-pixels // parts))
 
 

@@ -15,7 +15,7 @@ extern "C" __global__ void gap_forward(const real* x, real* y, int N, int HW, in
   y[o] = total / HW;
 }
 
-// dx[n,i,c] = dy[n,c] / (HW): one thread a pixel of dx
+// dx[n,i,c] = dy[n,c] / (HW): one thread an element of dx
 extern "C" __global__ void gap_backward(const real* dy, real* dx, int N, int HW, int C) {
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= N * HW * C) return;

@@ -61,7 +61,7 @@ def forward_cuda(
     new_w, new_v = out if out is not None else (empty(w.shape, w.dtype, like=w), empty(v.shape, v.dtype, like=v))
     size = cuda.same_shape(w=w, dw=dw, v=v, new_w=new_w, new_v=new_v)
     args = w, dw, v, new_w, new_v, lr, momentum, weight_decay
-    if size % 4 == 0 and w.dtype == np.float32:
+    if cuda.in_fours(*args[:5]):
         cuda.launch("sgd.cu", "sgd_forward4", (*args, size // 4), threads=size // 4)
     else:
         cuda.launch("sgd.cu", "sgd_forward", (*args, size), threads=size)
