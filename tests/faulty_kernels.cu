@@ -107,6 +107,17 @@ extern "C" __global__ void diverged(float* y) {
   y[0] = 1;
 }
 
+extern "C" __global__ void skipped(float* y) {
+  if (threadIdx.x < 33) __syncthreads();  // @half
+  y[threadIdx.x] = 1;
+}
+
+extern "C" __global__ void left(float* y, int n) {
+  if (threadIdx.x >= n) return;
+  __syncthreads();  // @left
+  y[threadIdx.x] = 1;
+}
+
 extern "C" __global__ void exited_lane(int* y) {
   if (threadIdx.x < 16) y[threadIdx.x] = __shfl_down_sync(ALL, 1, 4);  // @exited
 }

@@ -1,5 +1,8 @@
 """What CUDA C++ means in the emulator: every word of it that kernels use, in both kinds of module and in any order."""
 
+import re
+import textwrap
+
 import numpy as np
 import pytest
 from emulated import array, empty, kernels, run
@@ -218,6 +221,14 @@ def test_threads_take_turns_forward_backward_and_at_random(features):
         assert found == drawn.setdefault(seed, found)
     assert drawn[1] != drawn[2]
     assert turns(features) == list(range(160))  # as before
+
+
+def test_the_example_of_the_package():
+    (example,) = re.findall(r"\n\n((?: {4}(?:import|from) .*\n)+\n(?: {4}.*\n)+)", emulator.__doc__)
+    names = {}
+    exec(textwrap.dedent(example), names)
+    np.testing.assert_array_equal(names["y"], np.ones((1, 4)))
+    assert [launch.kernel for launch in names["launches"]] == ["gap_forward"]
 
 
 def test_an_order_that_there_is_not():

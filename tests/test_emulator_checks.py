@@ -99,6 +99,18 @@ FAULTS = {
         "block (0,0,0) thread (33,0,0): barrier divergence: it waits at the barrier @other, while thread (0,0,0) "
         "waits at @one; all threads of a block must come to the same one",
     ),
+    "skipped": (
+        {},
+        FIRST + "barrier divergence: it waits at the barrier @half, but 31 of the 64 threads of the block finished "
+        "without coming to it, the first of them thread (33,0,0); GPUs since Volta go on without them, but CUDA asks "
+        "that all threads of a block come",
+    ),
+    "left": (
+        {"n": 63},
+        FIRST + "barrier divergence: it waits at the barrier @left, but 1 of the 64 threads of the block finished "
+        "without coming to it, the first of them thread (63,0,0); GPUs since Volta go on without them, but CUDA asks "
+        "that all threads of a block come",
+    ),
     "exited_lane": (
         {"block": 32},
         "block (0,0,0) thread (12,0,0): the shuffle at @exited reads lane 16, which has exited",
@@ -218,6 +230,12 @@ def test_a_missing_barrier_makes_nan_of_the_result_in_a_fast_run(text):
     x, y = arguments()
     run(text, "read_too_early", x, y, block=64)
     assert np.isnan(y).any()
+
+
+def test_a_fast_run_goes_on_without_threads_that_have_left(text):
+    _, y = arguments()
+    run(text, "skipped", y, block=64)
+    assert (y == 1).all()
 
 
 def test_what_a_faulty_kernel_had_written_before_is_there(text):

@@ -1,4 +1,7 @@
-"""Traces of what threads read and write, and the two commands of the emulator."""
+"""Traces of what threads read and write, the command that prints them, and what both commands refuse.
+
+`python -m minicam.emulator check` has tests of its own, in test_emulator_check_command.py.
+"""
 
 import re
 import shutil
@@ -18,12 +21,12 @@ TEXT = r"""
 extern "C" __global__ void pairs(const float2* x, float* y, int* count, const float* nothing, int n) {
   __shared__ float tile[2][2];
   int t = threadIdx.x;
-  if (t >= n) return;
-  float2 v = x[t];
-  tile[t / 2][t % 2] = v.x + v.y;
+  bool mine = t < n;
+  float2 v = mine ? x[t] : float2();
+  if (mine) tile[t / 2][t % 2] = v.x + v.y;
   __syncthreads();
-  y[t] = tile[1 - t / 2][t % 2];
-  atomicAdd(count, 1);
+  if (mine) y[t] = tile[1 - t / 2][t % 2];
+  if (mine) atomicAdd(count, 1);
 }
 """
 
@@ -52,7 +55,7 @@ def test_the_record_of_a_launch(traced):
         Access(*who, "write", "y", (1, 0), "k.cu:9", 1),
         Access(*who, "atomic", "count", (), "k.cu:10", 1),
     ]
-    assert len(traced.accesses) == 4 * len(of_thread_1)
+    assert len(traced.accesses) == 4 * len(of_thread_1) + 2  # the others do no more than come to the barrier
 
 
 def test_the_record_of_a_launch_as_text(traced):
@@ -75,6 +78,36 @@ k.cu: pairs
   and 2 more threads that do something (--threads shows more of them)
   nothing to do for 2 threads, whose numbers are too large: 4 to 5 of block (0,0,0)"""
     assert records.text(traced, threads=2) == expected
+    assert records.text(traced, threads=2, only=(0, 1, 5)) == expected.replace(
+        "  and 2 more threads that do something (--threads shows more of them)\n", ""
+    )
+    head, last = expected.split("\n")[:4], expected.split("\n")[-1]
+    assert records.text(traced, only=(5,)).split("\n") == [*head, last]  # it does nothing
+
+
+LOOP = r"""
+extern "C" __global__ void sums(const float* x, float* y) {
+  for (int i = 0; i < 3; i++) {
+    float v = x[i];
+    y[threadIdx.x] += v;
+  }
+}
+"""
+
+
+def test_a_text_says_where_it_is_not_in_the_order_of_time(tmp_path, traced):
+    with emulator.trace() as launches:
+        run(kernels(tmp_path, LOOP), "sums", array([1, 2, 3]), array([0, 0]), block=2)
+    body = records.text(launches[0], threads=1).split("\n")[4:]
+    who = "  block (0,0,0) thread (0,0,0)"
+    assert body == [
+        f"{who}  reads  x[0] x[1] x[2]   k.cu:4",
+        f"{' ' * len(who)}  reads  y[0] y[0] y[0]   k.cu:5",
+        f"{' ' * len(who)}  writes y[0] y[0] y[0]   k.cu:5",
+        "  and 1 more threads that do something (--threads shows more of them)",
+        "  The accesses of a line of code are gathered, so the order of the lines here is not the order in time.",
+    ]
+    assert "gathered" not in records.text(traced)
 
 
 def test_a_function_may_take_the_records(tmp_path):
@@ -114,6 +147,20 @@ def test_trace(capsys):
     assert lines[-1].startswith("  nothing to do for 254 threads")
 
 
+def test_trace_of_some_threads(capsys):
+    code, out = output(capsys, "trace", "relu", "--thread", 5, 2, 255)
+    assert code == 0
+    assert re.findall(r"thread \((\d+),0,0\)", out) == ["2", "5"]
+
+
+def test_trace_of_edited_kernels(capsys, folder):
+    path = folder / "relu.cu"
+    path.write_text(path.read_text().replace("y[i] = x[i]", "y[size - 1 - i] = x[i]"))
+    code, out = output(capsys, "trace", "relu", "--threads", 1, "--folder", folder)
+    assert code == 0
+    assert "writes y[0,1,2,1]" in out
+
+
 @pytest.mark.parametrize("op", ops.__all__)
 def test_every_operation_can_be_traced_and_checked(op, capsys):
     for direction in ("forward", "backward"):
@@ -124,43 +171,13 @@ def test_every_operation_can_be_traced_and_checked(op, capsys):
             assert (code, out) == (2, f"minicam: {op} has no backward: nothing is learned through it\n")
 
 
-def test_check_names_every_kernel_of_an_operation(capsys):
-    code, out = output(capsys, "check", "relu", "sgd")
-    assert code == 0, out
-    kernels_of = [(file, kernel) for file in ("relu.cu", "sgd.cu") for kernel in source.read(file).kernels]
-    assert out.splitlines() == [f"{file}: {kernel}: ok" for file, kernel in kernels_of]
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A copy of two .cu files, for `check --folder`."""
+    """A copy of two .cu files, for `--folder`."""
     monkeypatch.setattr(source, "FOLDER", source.FOLDER)  # back to this after the test
     for name in ("relu.cu", "softmax_loss.cu"):
         shutil.copy(source.FOLDER / name, tmp_path)
     return tmp_path
-
-
-def test_check_of_edited_kernels(capsys, folder):
-    path = folder / "relu.cu"
-    path.write_text(path.read_text().replace("if (i >= size) return;\n", "if (i > size) return;\n"))
-    code, out = output(capsys, "check", "relu", "softmax_loss", "--folder", folder)
-    assert code == 1
-    lines = out.splitlines()
-    assert len(lines) == 4
-    assert re.fullmatch(
-        r"relu\.cu: relu_backward: block \(0,0,0\) thread \(210,0,0\): out of bounds: read of 4 bytes at relu.cu:\d+, "
-        r"0 bytes past the end of (y|dy), whose shape is \(2, 7, 5, 3\)",
-        lines[1],
-    )
-    assert lines[2:] == ["softmax_loss.cu: softmax_loss_forward: ok", "softmax_loss.cu: softmax_loss_backward: ok"]
-
-
-def test_check_says_what_was_not_launched(capsys, folder):
-    with (folder / "relu.cu").open("a") as file:
-        file.write('extern "C" __global__ void new_one(real* x) { x[0] = 1; }\n')
-    code, out = output(capsys, "check", "relu", "--folder", folder)
-    assert code == 1
-    assert out.splitlines()[-1] == "relu.cu: new_one: was not launched"
 
 
 BAD = {
@@ -169,6 +186,10 @@ BAD = {
     ("trace", "gap", "--kernels", "conv.cu"): "gap has no conv.cu; it has gap.cu",
     ("check", "--folder", "no/such"): "no/such is no folder; expected one with .cu files",
     ("check", "gap", "--folder", "."): "has no kernels of gap: expected gap.cu there",
+    ("trace", "gap", "--folder", "no/such"): "no/such is no folder; expected one with .cu files",
+    ("trace", "gap", "--threads", "0"): "--threads is 0; it must be at least 1",
+    ("trace", "relu", "--thread", "3", "256"): "--thread is 256; those of a block have the numbers 0 to 255 here",
+    ("trace", "relu", "--thread", "-1"): "--thread is -1; those of a block have the numbers 0 to 255 here",
     ("trace",): "the following arguments are required: op; --help shows all options",
 }
 

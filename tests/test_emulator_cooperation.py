@@ -162,10 +162,12 @@ def test_votes_of_a_block(text):
     np.testing.assert_array_equal(y, [15, 1, 0, 1, 0])
 
 
-@pytest.mark.usefixtures("how")
-def test_a_barrier_does_not_wait_for_threads_that_have_left(text):
+@pytest.mark.parametrize("order", emulator.ORDERS)
+def test_a_barrier_does_not_wait_for_threads_that_have_left(text, order):
+    """As on GPUs since Volta. Check mode objects: see test_emulator_checks.py."""
     x, y = array(np.arange(64)), empty(64)
-    run(text, "leave_early", x, y, 45, block=64)
+    with emulator.options(order=order):
+        run(text, "leave_early", x, y, 45, block=64)
     np.testing.assert_array_equal(y[:45], x[:45][::-1])
     assert np.isnan(y[45:]).all()
 

@@ -13,16 +13,27 @@ How it is done, from a kernel to its result:
 5. In check mode the compiler calls a function before every access to memory (`sanitizer.cpp`), which compares it with
    all earlier ones (`checker.cpp`). `records.py` puts them into words.
 
-    with emulator.options(check=True, order="random", seed=3):     # from here on, for every launch
-        y = gap.forward(to_device(x, "emulator"))
+    import numpy as np
+    from minicam import emulator
+    from minicam.backend import to_device
+    from minicam.ops import gap
+
+    x = to_device(np.ones((1, 2, 3, 4), np.float32), "emulator")
+    with emulator.options(check=True, order="random", seed=3):     # for every launch in here
+        y = gap.forward(x)
     with emulator.trace() as launches:                             # what each thread reads and writes
-        ...
+        y = gap.forward(x)
 
 Check mode finds: races within a block and between blocks, missing barriers, accesses outside an array or at a
 misaligned address, barriers and warp operations that some threads never reach, shuffles from lanes that do not take
 part, asynchronous copies read before their wait, overflow of integers, division by zero. The message names the kernel,
 the block, the thread, the array with its index, and the line. It knows nothing of branches not taken and of sizes not
 tried, and cannot tell two arguments that share memory from each other. clang++ hides some misaligned vectors from it.
+`python -m minicam.emulator check` calls every kernel so, and compares the results with NumPy's.
+
+A barrier opens when all threads of the block have come to it or have finished, as on GPUs since Volta. CUDA asks that
+all of them come: where some have finished, check mode says so. Barriers are told apart by file and line only, so two
+that are in one line, or one that threads reach in different rounds of a loop, pass for the same.
 
 What is not imitated, and so cannot be learned here:
 

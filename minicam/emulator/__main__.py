@@ -1,93 +1,28 @@
 """Watch the kernels of an operation at work, or have them checked, on a machine without a GPU.
 
     python -m minicam.emulator trace gap    which thread reads and writes what
-    python -m minicam.emulator check        races, missing barriers, and the like
+    python -m minicam.emulator check        races, missing barriers, wrong numbers
 
-`check` is what to run after you have edited a kernel; --folder names the folder of your own copies.
+`check` is what to run after you have edited a kernel. It looks at each access to memory, at barriers, and at the
+numbers, which must be those of NumPy; arrays are float32. --folder names the folder of your own copies.
 """
 
 import argparse
+import inspect
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from minicam import MinicamError
 from minicam.cli import HelpFormatter, Parser, command
 
 # NumPy and all that stands on it are imported where they are used: --help shall answer at once.
 
-
-class Sizes(NamedTuple):
-    """N images of H x W pixels and C channels; K channels or classes out."""
-
-    N: int
-    H: int
-    W: int
-    C: int
-    K: int
-
-
-TINY = Sizes(1, 2, 3, 2, 2)  # to be read
-# Odd, and distinct; then multiples of four, which some kernels take in fours. Both leave the last block half empty.
-CHECKED = (Sizes(2, 7, 5, 3, 11), Sizes(3, 5, 9, 8, 20))
-
-
-def calls(op: str, sizes: Sizes, files: list[str]) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """What to call so that the kernels of an operation are launched: pairs of direction and function.
-
-    files  its .cu files; an operation that has several is called with each of them
-    """
-    import numpy as np
-
-    from minicam import ops
-    from minicam.backend import to_device
-
-    rng = np.random.default_rng(0)
-    N, H, W, C, K = sizes
-
-    def device(array: np.ndarray) -> Any:
-        return to_device(array, "emulator")
-
-    def f4(*shape: int) -> Any:
-        return device(rng.standard_normal(shape).astype(np.float32))
-
-    def integers(most: int, *shape: int, dtype: type = np.int64) -> Any:
-        return device(rng.integers(0, most, shape).astype(dtype))
-
-    module = getattr(ops, op)
-    x = f4(N, H, W, C)
-    if op == "conv":
-        w, b, dy = f4(3, 3, C, K), f4(K), f4(N, H, W, K)
-        for file in files:
-            yield "forward", lambda file=file: module.forward(x, w, b, True, kernels=file)
-            yield "backward", lambda file=file: module.backward(dy, x, w, kernels=file)
-    elif op == "relu":
-        yield "forward", lambda: module.forward(x)
-        yield "backward", lambda: module.backward(x, f4(N, H, W, C))
-    elif op == "maxpool":
-        pooled = N, H // 2, W // 2, C
-        yield "forward", lambda: module.forward(x)
-        yield "backward", lambda: module.backward(f4(*pooled), integers(4, *pooled, dtype=np.uint8), x.shape)
-    elif op == "gap":
-        yield "forward", lambda: module.forward(x)
-        yield "backward", lambda: module.backward(f4(N, C), x.shape)
-    elif op == "linear":
-        yield "forward", lambda: module.forward(f4(N * H, C), f4(C, K), f4(K))
-        yield "backward", lambda: module.backward(f4(N * H, K), f4(N * H, C), f4(C, K))
-    elif op == "softmax_loss":
-        yield "forward", lambda: module.forward(f4(N * H, K), integers(K, N * H))
-        yield "backward", lambda: module.backward(f4(N * H, K), integers(K, N * H))
-    elif op == "warp":
-        image, affine, colour = integers(256, N, H, W, C, dtype=np.uint8), f4(N, 2, 3), f4(N, K, C + 1)
-        double = [device(a.astype(np.float64)) for a in (affine, colour)]
-        yield "forward", lambda: module.forward(image, double[0], (W, H))
-        yield "forward", lambda: module.forward(image, double[0], (W, H), double[1])
-    elif op == "sgd":
-        for size in (N * H * W * C, 4 * N * H * W * C):  # the second is taken in fours
-            yield "forward", lambda size=size: module.forward(f4(size), f4(size), f4(size), 0.1, 0.9, 0.01)
-    else:
-        raise MinicamError(f"no launch is known for the operation {op}; add one to minicam/emulator/__main__.py")
+# What may lie between NumPy and the kernels, as a part of the largest number; conv_mma.cu rounds what it multiplies.
+TOLERANCE, TOLERANCE_TF32 = 1e-4, 2e-3
 
 
 def files_of(op: str) -> list[str]:
@@ -102,60 +37,163 @@ def files_of(op: str) -> list[str]:
     return found
 
 
+def take_kernels_from(folder: Path | None) -> None:
+    """Read .cu files there from now on; None: where they were read before."""
+    from minicam import source
+
+    if folder is not None:
+        if not folder.is_dir():
+            raise MinicamError(f"{folder} is no folder; expected one with .cu files")
+        source.FOLDER = folder.resolve()
+
+
+def call(op: str, direction: str, args: Sequence[Any], file: str | None = None) -> tuple[Any, list[Any]]:
+    """What an operation returns for NumPy's arrays, and its arguments afterwards.
+
+    file  the kernels that do it, in the emulator; None: NumPy does it
+    """
+    import numpy as np
+
+    from minicam import ops
+    from minicam.backend import to_device
+
+    device = "cpu" if file is None else "emulator"
+    own = [to_device(a.copy(), device) if isinstance(a, np.ndarray) else a for a in args]
+    which = {"kernels": file} if op == "conv" and file is not None else {}  # the one that has several
+    return getattr(getattr(ops, op), direction)(*own, **which), own
+
+
+# -- trace
+
+
 def trace(options: argparse.Namespace) -> None:
     """Print, for a tiny launch of each kernel, which thread reads and writes what."""
     from minicam import emulator
     from minicam.emulator import records
+    from minicam.emulator.calls import TINY, calls
 
+    if options.threads < 1:
+        raise MinicamError(f"--threads is {options.threads}; it must be at least 1")
+    take_kernels_from(options.folder)
     files = files_of(options.op)
     if options.kernels is not None:
         if options.kernels not in files:
             raise MinicamError(f"{options.op} has no {options.kernels}; it has {', '.join(files)}")
         files = [options.kernels]
-    for direction, call in calls(options.op, TINY, files[:1]):
+    for direction, args in calls(options.op, TINY):
         if direction == options.direction:
             with emulator.trace() as launches:
-                call()
-            print("\n\n".join(records.text(launch, options.threads) for launch in launches))
+                call(options.op, direction, args, files[0])
+            last = max(math.prod(launch.block) for launch in launches) - 1
+            for number in options.thread or ():
+                if not 0 <= number <= last:
+                    raise MinicamError(f"--thread is {number}; those of a block have the numbers 0 to {last} here")
+            print("\n\n".join(records.text(launch, options.threads, options.thread) for launch in launches))
             return
     raise MinicamError(f"{options.op} has no {options.direction}: nothing is learned through it")
 
 
+# -- check
+
+
+@dataclass
+class Outcome:
+    """What was found in the kernels of an operation, each of them named by file and kernel.
+
+    errors    the first error of each that has one
+    launched  all that were launched
+    wrong     a line for each file and direction that has one: what differs from NumPy
+    suspects  a direction with wrong numbers that the kernel has a part in
+    stopped   files of which a call ended with an error
+    """
+
+    errors: dict[tuple[str, str], str] = field(default_factory=dict)
+    launched: set[tuple[str, str]] = field(default_factory=set)
+    wrong: dict[tuple[str, str], str] = field(default_factory=dict)
+    suspects: dict[tuple[str, str], str] = field(default_factory=dict)
+    stopped: set[str] = field(default_factory=set)
+
+
 def check(options: argparse.Namespace) -> int:
     """Run every kernel in check mode, in three orders of the threads; 1 where something was found."""
-    from minicam import ops, source
+    from minicam import ops
 
-    if options.folder is not None:
-        if not options.folder.is_dir():
-            raise MinicamError(f"{options.folder} is no folder; expected one with .cu files")
-        source.FOLDER = options.folder.resolve()
-    findings = 0
+    take_kernels_from(options.folder)
+    found = False
     for op, files in {op: files_of(op) for op in options.op or ops.__all__}.items():
-        launched, found = _check(op, files)
-        others = {file for file, _ in launched} - set(files)  # kernels that operations share
-        for file in [*files, *sorted(others)]:
-            for kernel in source.read(file).kernels:
-                at = file, kernel
-                print(found.get(at) or f"{file}: {kernel}: {'ok' if at in launched else 'was not launched'}")
-                findings += at in found or at not in launched
-    return 1 if findings else 0
+        if sys.stderr.isatty():
+            print(f"checking {op} ...", file=sys.stderr, flush=True)
+        found |= _report(_check(op, files), files)
+    return int(found)
 
 
-def _check(op: str, files: list[str]) -> tuple[set[tuple[str, str]], dict[tuple[str, str], str]]:
-    """The kernels that were launched, by file and name, and the first error of each that has one."""
+def _check(op: str, files: Sequence[str]) -> Outcome:
+    """Call an operation in both directions and several sizes, with each of its files in each order of the threads."""
     from minicam import emulator
+    from minicam.emulator.calls import CHECKED, calls
 
-    launched: set[tuple[str, str]] = set()
-    found: dict[tuple[str, str], str] = {}
-    for order in emulator.ORDERS:
-        for sizes in CHECKED:
-            with emulator.options(check=True, order=order, launched=launched):
-                for _, call in calls(op, sizes, files):
-                    try:
-                        call()
-                    except emulator.EmulatorError as error:
-                        found.setdefault((error.file, error.kernel), str(error))
-    return launched, found
+    outcome = Outcome()
+    for direction, args in (pair for sizes in CHECKED for pair in calls(op, sizes)):
+        expected, _ = call(op, direction, args)
+        for file in files if op == "conv" else files[:1]:
+            for order in emulator.ORDERS:
+                launched: set[tuple[str, str]] = set()
+                try:
+                    with emulator.options(check=True, order=order, launched=launched):
+                        said = _wrong(op, direction, args, file, expected)
+                except emulator.EmulatorError as error:
+                    outcome.errors.setdefault((error.file, error.kernel), str(error))
+                    outcome.stopped.add(file)
+                else:
+                    if said is not None:
+                        outcome.wrong.setdefault((file, direction), f"{file}: {op}.{direction}: {said}")
+                        outcome.suspects |= dict.fromkeys(launched, f"{op}.{direction}")
+                outcome.launched |= launched
+    return outcome
+
+
+def _wrong(op: str, direction: str, args: Sequence[Any], file: str, expected: Any) -> str | None:
+    """Call an operation in the emulator; in words, what is wrong with its results or what it did to its arguments."""
+    from minicam import ops
+    from minicam.emulator.calls import changed, difference
+
+    found, after = call(op, direction, args, file)
+    number = changed(args, after)
+    if number is not None:
+        name = list(inspect.signature(getattr(getattr(ops, op), direction)).parameters)[number]
+        return f"the kernels change its argument {name}"
+    return difference(expected, found, TOLERANCE_TF32 if file == "conv_mma.cu" else TOLERANCE)
+
+
+def _report(outcome: Outcome, files: Sequence[str]) -> bool:
+    """Print a line for each kernel, and one for each direction with wrong numbers. Was anything found?"""
+    from minicam import source
+
+    found = bool(outcome.errors or outcome.wrong)
+    reached = outcome.launched | outcome.errors.keys()
+    others = {file for file, _ in outcome.launched} - set(files)  # kernels that operations share
+    for file in [*files, *sorted(others)]:
+        for (its_file, _), said in outcome.wrong.items():
+            if its_file == file:
+                print(said)
+        for at in sorted(((file, kernel) for kernel in source.read(file).kernels), key=lambda at: at not in reached):
+            if at in outcome.errors:
+                print(outcome.errors[at])
+                continue
+            said = "ok"
+            if at in outcome.suspects:
+                said = f"has a part in {outcome.suspects[at]}, of which something wrong is said above"
+            elif at not in reached and file in outcome.stopped:
+                said = "not reached, because of the error above"
+            elif at not in reached:
+                said = "was not launched"
+                found = True
+            print(f"{file}: {at[1]}: {said}")
+    sys.stdout.flush()
+    return found
+
+
+# -- the command line
 
 
 def parser() -> argparse.ArgumentParser:
@@ -168,15 +206,22 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
+    def add_folder(sub: argparse.ArgumentParser) -> None:
+        where = "take the .cu files from here: a copy of the folder minicam/ops, headers included"
+        sub.add_argument("--folder", type=Path, help=where)
+
     sub = add(trace, "print which thread reads and writes what, in a tiny launch")
     sub.add_argument("op", help="the operation: gap, conv, ...")
     sub.add_argument("--direction", choices=("forward", "backward"), default="forward", help="which way")
     sub.add_argument("--kernels", metavar="FILE", help="the .cu file, where there are several: conv_tiled.cu")
     sub.add_argument("--threads", type=int, default=8, help="how many threads to show")
+    numbers = "show only the threads that have these numbers in their block"
+    sub.add_argument("--thread", type=int, nargs="+", metavar="NUMBER", help=numbers)
+    add_folder(sub)
 
-    sub = add(check, "run kernels in check mode on small odd shapes, and print what is wrong with them")
+    sub = add(check, "run kernels in check mode on small shapes, compare with NumPy, and print what is wrong")
     sub.add_argument("op", nargs="*", help="operations; all of them where none is named")
-    sub.add_argument("--folder", type=Path, help="take the .cu files from here")
+    add_folder(sub)
     return top
 
 

@@ -101,21 +101,29 @@ def compiler() -> tuple[str, ...]:
 @functools.cache
 def version(command: tuple[str, ...]) -> str:
     """What the compiler says of itself."""
-    return subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+    try:
+        return subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
+    except OSError as error:
+        reason = error.strerror or error
+        raise MinicamError(f"cannot run {command[0]}: {reason}; let CXX name a C++ compiler, or unset it") from None
 
 
 def _run(name: str, command: Iterable[str], folder: Path) -> None:
     done = subprocess.run([*command], cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        raise MinicamError(f"cannot compile {_first_error(name, done.stderr)}")
+        said = _first_error(name, done.stderr) or (
+            f"{name}: {shlex.join(compiler())} ended with exit code {done.returncode} and without a message; "
+            "let CXX name a C++ compiler"
+        )
+        raise MinicamError(f"cannot compile {said}")
 
 
-def _first_error(name: str, output: str) -> str:
-    """The first error of the compiler, in a line that begins with the file and line of the kernel."""
+def _first_error(name: str, output: str) -> str | None:
+    """The first error of the compiler, in a line that begins with the file and line of the kernel; None: no message."""
     found = re.search(r"^([^\s:]+):(\d+)(?::\d+)?: (?:fatal )?error: (.*)$", output, re.MULTILINE)
     if found is None:
-        lines = [line for line in output.splitlines() if "rror" in line] or output.splitlines() or ["no message"]
-        return f"{name}: {lines[0].strip()}"
+        lines = [line for line in output.splitlines() if "rror" in line] or output.splitlines()
+        return f"{name}: {lines[0].strip()}" if lines else None
     file, line, message = Path(found[1]).name, found[2], found[3]
     within = re.search(rf"\b({re.escape(name)}:\d+)", output)
     if within and not file.endswith((".cu", ".cuh")):  # found in emulator.h or beyond, caused by a line of the kernel
@@ -140,9 +148,9 @@ def _cached(name: str, key: list[str], make: Callable[[Path], None]) -> Path:
     """
     digest = hashlib.sha256(json.dumps([*key, version(compiler())]).encode()).hexdigest()[:24]
     folder = cache_folder() / f"{Path(name).stem}-{digest}"
-    if folder.is_dir():
-        return folder
     try:
+        if folder.is_dir():
+            return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as unfinished:
             made = Path(unfinished) / "made"

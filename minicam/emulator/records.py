@@ -1,6 +1,6 @@
 """What the threads of a launch read and wrote: the record of it, and that record as text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -11,6 +11,7 @@ from minicam.emulator.module import Module, SharedArray, element, index_of
 
 KINDS = ("read", "write", "atomic", "barrier")
 SHOWN = 4  # elements of a list; then comes how many there are
+GATHERED = "The accesses of a line of code are gathered, so the order of the lines here is not the order in time."
 
 Position = tuple[int, int, int]
 
@@ -90,15 +91,20 @@ def _position(number: int, size: Sequence[int]) -> Position:
     return number % size[0], number // size[0] % size[1], number // size[0] // size[1]
 
 
+def _number(position: Position, size: Sequence[int]) -> int:
+    return position[0] + size[0] * (position[1] + size[1] * position[2])
+
+
 # -- as text
 
 
-def text(launch: Launch, threads: int = 8) -> str:
+def text(launch: Launch, threads: int = 8, only: Collection[int] | None = None) -> str:
     """A launch, thread by thread, for so many threads that do something.
 
+    only  show just those that have one of these numbers in their block
     Between two barriers each thread is a line (or some), in the order of its number, though any order is possible.
     """
-    return "\n".join([*_head(launch), *_body(launch, threads)])
+    return "\n".join([*_head(launch), *_body(launch, threads, only)])
 
 
 def _head(launch: Launch) -> Iterable[str]:
@@ -111,20 +117,25 @@ def _head(launch: Launch) -> Iterable[str]:
     yield f"  {'  '.join(others)}"
 
 
-def _body(launch: Launch, threads: int) -> Iterable[str]:
-    busy = list(dict.fromkeys((a.block, a.thread) for a in sorted(launch.accesses, key=_order)))
-    shown = set(busy[:threads])
-    for block, in_block in groupby(sorted(launch.accesses, key=_order), key=lambda a: a.block):
+def _body(launch: Launch, threads: int, only: Collection[int] | None) -> Iterable[str]:
+    in_order = sorted(launch.accesses, key=_order)
+    busy = list(dict.fromkeys((a.block, a.thread) for a in in_order if a.kind != "barrier"))
+    asked_for = [who for who in busy if only is None or _number(who[1], launch.block) in only]
+    shown = set(asked_for[:threads])
+    for block, in_block in groupby(in_order, key=lambda a: a.block):
         accesses = list(in_block)
         if not any((block, a.thread) in shown for a in accesses):
             continue
         for _, in_step in groupby(accesses, key=lambda a: a.step):
             yield from _step(list(in_step), shown)
-    if len(busy) > threads:
-        yield f"  and {len(busy) - threads} more threads that do something (--threads shows more of them)"
+    if len(asked_for) > threads:
+        yield f"  and {len(asked_for) - threads} more threads that do something (--threads shows more of them)"
     idle = int(np.prod(launch.grid) * np.prod(launch.block)) - len(busy)
     if idle:
         yield f"  nothing to do for {idle} threads, whose numbers are too large: {_idle(launch, set(busy))}"
+    steps = (list(own) for _, own in groupby(in_order, key=_order))
+    if any((own[0].block, own[0].thread) in shown and _gathered(own) for own in steps):
+        yield f"  {GATHERED}"
 
 
 def _order(access: Access) -> tuple:
@@ -148,6 +159,12 @@ def _step(accesses: list[Access], shown: set) -> Iterable[str]:
     barrier = next((a.line for a in accesses if a.kind == "barrier"), None)
     if barrier:
         yield f"  -- barrier, {barrier} --"
+
+
+def _gathered(accesses: list[Access]) -> bool:
+    """Does a thread come back to a line of code between two barriers, so that its text is not in the order of time?"""
+    visits = [visit for visit, _ in groupby(accesses, key=lambda a: (a.line, a.kind, a.array))]
+    return len(visits) > len(set(visits))
 
 
 def _verb(kind: str) -> str:

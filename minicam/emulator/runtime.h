@@ -130,6 +130,7 @@ enum class Kind : uint32_t { READ, WRITE, ATOMIC, BARRIER };
 enum class Content : uint8_t { NOTHING, IN_FLIGHT, VALUE };
 
 #ifdef EMULATOR_CHECK
+constexpr bool CHECK_MODE = true;
 void check_access(const void* address, size_t bytes, Kind kind, const void* place, Content content = Content::VALUE);
 void watch_arguments();                 // at the start of a launch
 void watch_shared(emulator_array& array);
@@ -138,6 +139,7 @@ void forget_block();                    // at the start of a block: shared memor
 void trace_barrier(const Thread& thread);
 std::string describe(const void* address);  // "<array 3 16>", "shared tile[3][1]"; empty where nothing is known there
 #else
+constexpr bool CHECK_MODE = false;
 inline void check_access(const void*, size_t, Kind, const void*, Content = Content::VALUE) {}
 inline void watch_arguments() {}
 inline void watch_shared(emulator_array&) {}

@@ -148,13 +148,22 @@ static void open_barrier() {
   }
   Thread& first = first_in(State::AT_BARRIER);
   for (Thread& thread : threads) {
-    if (thread.state != State::AT_BARRIER) continue;  // has finished: a barrier does not wait for it
+    if (thread.state != State::AT_BARRIER) continue;  // has finished
     if (thread.line != first.line || strcmp(thread.file, first.file)) {
       report(thread, "barrier divergence: it waits at the barrier %s:%d, while %s waits at %s:%d; all threads of a "
              "block must come to the same one",
              thread.file, thread.line, name_of(first).c_str(), first.file, first.line);
       return;
     }
+  }
+  // A GPU's barrier does not wait for threads that have finished, nor does ours. But CUDA does not promise that.
+  unsigned gone = count(State::FINISHED);
+  if (CHECK_MODE && gone) {
+    report(first, "barrier divergence: it waits at the barrier %s:%d, but %u of the %zu threads of the block finished "
+           "without coming to it, the first of them %s; GPUs since Volta go on without them, but CUDA asks that all "
+           "threads of a block come",
+           first.file, first.line, gone, threads.size(), name_of(first_in(State::FINISHED)).c_str());
+    return;
   }
   for (Thread& thread : threads)
     if (thread.state == State::AT_BARRIER) thread.state = State::READY;
