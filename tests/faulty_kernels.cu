@@ -142,6 +142,18 @@ extern "C" __global__ void half_a_product(float* y) {
   y[threadIdx.x] = d[0];
 }
 
+extern "C" __global__ void two_products(float* y) {
+  float d[4] = {};
+  unsigned a[4] = {}, b[2] = {};
+  if (threadIdx.x < 16) {
+    emulator_mma_m16n8k8_tf32(d, a, b);  // @low_lanes
+  } else {
+    d[0] = 1;
+    emulator_mma_m16n8k8_tf32(d, a, b);  // @high_lanes
+  }
+  y[threadIdx.x] = d[0];
+}
+
 extern "C" __global__ void overflow(int* y, int n) {
   y[0] = n * 65536 - 1;  // @overflow
 }

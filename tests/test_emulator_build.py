@@ -88,6 +88,8 @@ def test_no_compiler(tmp_path, monkeypatch):
 
 
 def test_a_compiler_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", '"g++')
+    assert error(tmp_path, ADD) == 'CXX is "g++, which is no command (No closing quotation)'
     monkeypatch.setenv("CXX", "ccache no-such-g++")
     monkeypatch.setenv("PATH", "")
     assert error(tmp_path, ADD).startswith("CXX names ccache, which is not there; let it name a C++ compiler")

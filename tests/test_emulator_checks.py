@@ -130,6 +130,11 @@ FAULTS = {
         {"block": 32},
         FIRST + "the matrix product at @product needs all 32 lanes of the warp; active are 0x0000ffff",
     ),
+    "two_products": (
+        {"block": 32},
+        "block (0,0,0) thread (16,0,0): the matrix product at @high_lanes is another one than that of thread (0,0,0) "
+        "at @low_lanes; all lanes of a warp must come to the same instruction",
+    ),
     "overflow": ({"n": 32768}, FIRST + "integer overflow: 32768 * 65536 does not fit in int, at @overflow"),
     "add_overflow": ({"n": 5}, FIRST + "integer overflow: 5 + 2147483647 does not fit in int, at @add"),
     "division": ({"n": 65536}, FIRST + "division by zero: 7 / 0 at @division"),

@@ -48,29 +48,31 @@ def module(source: Source, check: bool) -> Path:
 
     Raises MinicamError where there is no compiler, or where it finds an error in the file; the message has its line.
     """
-    command = [*compiler(), *FLAGS, f"-I{HERE}"]
     text = to_cpp(source)
-    kernel_flags = CHECK if check else FAST
+    command = [*compiler(), *FLAGS, *(CHECK if check else FAST)]
     if check and "clang" in version(compiler()):
-        kernel_flags = [*CHECK, *CHECK_CLANG]
+        command += CHECK_CLANG
 
     def make(folder: Path) -> None:
         kernels, library = folder / "kernels.cpp", folder / "module.so"
         kernels.write_text(text, encoding="utf-8")
         objects = sorted(_runtime(check).glob("*.o"))
-        _run(source.name, [*command, *kernel_flags, "-c", "kernels.cpp", "-o", "kernels.o"], folder)
+        _run(source.name, [*command, f"-I{HERE}", "-c", "kernels.cpp", "-o", "kernels.o"], folder)
         _run(source.name, [*compiler(), "-shared", "kernels.o", *map(str, objects), "-o", library.name], folder)
         (folder / "kernels.o").unlink()
 
-    return _cached(source.name, [*command, *kernel_flags, text, _runtime_text()], make) / "module.so"
+    return _cached(source.name, [*command, text, _runtime_text()], make) / "module.so"
 
 
 def _runtime(check: bool) -> Path:
     """The folder of the runtime's object files."""
     files = [path for path in sorted(HERE.glob("*.cpp")) if check or path.name not in CHECKER]
-    command = [*compiler(), *FLAGS, *RUNTIME_FLAGS, *(["-DEMULATOR_CHECK"] if check else []), "-c", *map(str, files)]
-    key = [*command, _runtime_text()]
-    return _cached("runtime", key, lambda folder: _run("the emulator's runtime", command, folder))
+    command = [*compiler(), *FLAGS, *RUNTIME_FLAGS, *(["-DEMULATOR_CHECK"] if check else [])]
+
+    def make(folder: Path) -> None:
+        _run("the emulator's runtime", [*command, "-c", *map(str, files)], folder)
+
+    return _cached("runtime", [*command, _runtime_text()], make)
 
 
 def _runtime_text() -> str:
@@ -82,7 +84,10 @@ def _runtime_text() -> str:
 
 def compiler() -> tuple[str, ...]:
     """The command of the C++ compiler: what CXX names, g++, clang++, or Zig's from the package `ziglang`."""
-    named = shlex.split(os.environ.get("CXX", ""))
+    try:
+        named = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise MinicamError(f"CXX is {os.environ['CXX']}, which is no command ({error})") from None
     if named:
         if shutil.which(named[0]) is None:
             raise MinicamError(f"CXX names {named[0]}, which is not there; let it name a C++ compiler, or unset it")

@@ -113,6 +113,13 @@ static void multiply(Thread* warp, unsigned active) {
            warp[lane].place, active);
     return;
   }
+#ifdef EMULATOR_CHECK  // where the compiler keeps the calls of a kernel apart
+  for (unsigned lane = 1; lane < WARP; lane++)
+    if (warp[lane].place != warp[0].place)
+      return report(warp[lane], "the matrix product at <line %p> is another one than that of %s at <line %p>; all "
+                    "lanes of a warp must come to the same instruction", warp[lane].place, name_of(warp[0]).c_str(),
+                    warp[0].place);
+#endif
   float A[16][8], B[8][8], D[16][8];
   for_each_lane<Fragments>(warp, active, [&](unsigned lane, Fragments& f) {
     for (unsigned i = 0; i < 4; i++) at_a(A, lane, i) = as_tf32(f.a[i]);
