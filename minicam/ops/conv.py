@@ -12,7 +12,8 @@ Like every deep-learning library, this is a cross-correlation: the kernel is not
 NumPy turns it into matrix products: a row of the matrix of patches ("im2col") holds the R*S*C inputs of one output
 pixel, so that `patches @ w` is the convolution. All patches of one VGG16 layer would take 116 MB an image; they are
 made in blocks of about a megabyte, which also stay in the cache between being written and being multiplied. Threads
-share the blocks, each with a BLAS of one thread.
+share the blocks, each with a BLAS of one thread. For the GPU there are three versions (KERNELS), from the loops to the
+matrix units; each file says what it does.
 """
 
 from collections.abc import Iterator
