@@ -36,6 +36,8 @@ $(VENV)/.installed: pyproject.toml $(VENV)/pyvenv.cfg
 $(VENV)/.installed_test: pyproject.toml $(VENV)/pyvenv.cfg
 	@echo "installing minicam and what its tests need into $(VENV)"
 	@$(PIP) --editable ".[test]"
+	@command -v g++ > /dev/null || command -v clang++ > /dev/null || [ -n "$$CXX" ] || \
+	    { echo "there is no g++ or clang++ for the emulator: installing Zig's compiler into $(VENV)"; $(PIP) ziglang; }
 	@touch $(VENV)/.installed $@
 
 # Should a recipe fail, make deletes its target: the next call begins anew.

@@ -48,7 +48,7 @@ def run(folder, *command, **environment):
     calls = folder / "calls"
     calls.unlink(missing_ok=True)
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    environment = kept | {"PYTHON": "./python"} | environment
+    environment = kept | {"PYTHON": "./python", "CXX": "c++"} | environment  # has a compiler
     done = subprocess.run(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -76,6 +76,22 @@ def test_everything_is_installed_once(clone):
 def test_what_the_tests_need_is_enough_to_train(clone):
     assert run(clone, "make", "test", TESTS="3 passed")[2] == [VENV, f"{INSTALL}[test]", "-m pytest"]
     assert run(clone, "make", "train")[2] == ["-m minicam.train"]
+
+
+def test_a_compiler_is_installed_where_there_is_none(clone):
+    tools = clone / "tools"
+    tools.mkdir()
+    for name in ("make", "sh", "bash", "mkdir", "cp", "touch", "rm", "cat", "env"):
+        (tools / name).symlink_to(shutil.which(name))
+    none = {"PATH": str(tools), "CXX": ""}
+    zig = f"{INSTALL.removesuffix(' --editable .')} ziglang"
+    _, said, called = run(clone, "make", "test", TESTS="3 passed", **none)
+    assert called == [VENV, f"{INSTALL}[test]", zig, "-m pytest"]
+    assert "there is no g++ or clang++ for the emulator: installing Zig's compiler into .venv" in said
+    assert run(clone, "make", "test", TESTS="3 passed", **none)[2] == ["-m pytest"]
+    run(clone, "make", "clean")
+    (tools / "clang++").symlink_to("/bin/true")
+    assert zig not in run(clone, "make", "test", TESTS="3 passed", **none)[2]
 
 
 def test_other_dependencies_are_installed_anew(clone):
