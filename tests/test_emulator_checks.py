@@ -197,6 +197,7 @@ def message(text, kernel, check=True, order="forward", n=None, grid=1, block=64,
 
 if "clang" in build.version(build.compiler()):
     del FAULTS["misaligned"]  # clang++ reads the four parts one by one, and each of them lies right
+    del FAULTS["two_products"]  # it makes one call of those in the two branches
 
 
 @pytest.mark.parametrize("kernel", FAULTS)
@@ -206,7 +207,7 @@ def test_a_fault_is_named(text, kernel):
 
 
 def test_every_faulty_kernel_is_tried(text):
-    assert set(FAULTS) | {"misaligned"} == set(text.kernels) - {"right"}
+    assert set(FAULTS) | {"misaligned", "two_products"} == set(text.kernels) - {"right"}
 
 
 @pytest.mark.parametrize("order", ["forward", "reverse", "random"])

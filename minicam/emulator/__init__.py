@@ -28,7 +28,8 @@ Check mode finds: races within a block and between blocks, missing barriers, acc
 misaligned address, barriers and warp operations that some threads never reach, shuffles from lanes that do not take
 part, asynchronous copies read before their wait, overflow of integers, division by zero. The message names the kernel,
 the block, the thread, the array with its index, and the line. It knows nothing of branches not taken and of sizes not
-tried, and cannot tell two arguments that share memory from each other. clang++ hides some misaligned vectors from it.
+tried, and cannot tell two arguments that share memory from each other. clang++ hides from it some misaligned vectors,
+and matrix products of which there is one in each branch.
 `python -m minicam.emulator check` calls every kernel so, and compares the results with NumPy's.
 
 A barrier opens when all threads of the block have come to it or have finished, as on GPUs since Volta. CUDA asks that
