@@ -5,7 +5,7 @@ They run in the emulator, in its check mode, and with `-m gpu` on a GPU.
 
 import numpy as np
 import pytest
-from gradcheck import relative_error
+from gradcheck import check_backward, relative_error
 
 from minicam import MinicamError, cuda, emulator
 from minicam.backend import to_cpu, to_device
@@ -40,6 +40,22 @@ def seen_by(kernels, *arrays):
 
 
 # --- numbers
+
+
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[1], SHAPES[6]], ids=str)
+@pytest.mark.parametrize("kernels", conv.KERNELS[:2])
+def test_gradients_of_x_w_and_b_in_double(kernels, shape, rng, gpu):
+    """Of the kernels themselves: their own backward against differences of their own forward, through the ReLU."""
+    x, w, b, _ = arguments(shape, rng, np.float64)
+
+    def forward(x, w, b):
+        return gpu(conv.forward, x, w, b, relu=True, kernels=kernels)
+
+    def backward(dy, x, w, b):
+        return gpu(conv.backward, dy, x, w, forward(x, w, b), kernels=kernels)
+
+    assert np.abs(conv.forward_numpy(x, w, b)).min() > 1e-4  # no kink within reach of the differences
+    check_backward(forward, backward, {"x": x, "w": w, "b": b}, rng)
 
 
 @every_shape
