@@ -136,6 +136,11 @@ def capability() -> int:
     return int(cupy().cuda.Device().compute_capability)
 
 
+def gpu_name() -> str:
+    """What the GPU is called: "NVIDIA GeForce RTX 4090"."""
+    return cupy().cuda.runtime.getDeviceProperties(cupy().cuda.Device().id)["name"].decode()
+
+
 def gpu_memory() -> tuple[int, int, int]:
     """Bytes of the GPU's memory: held by CuPy's pool, which keeps what it once took, and so the most so far, unless it
     ever had to give some back; in all; and free beside the pool."""

@@ -19,18 +19,17 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from minicam import MinicamError, cuda, device
+from minicam import MinicamError, cuda, device, results
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.config import Config, make
 from minicam.data import Dataset
 from minicam.fit import Interrupted
 from minicam.metrics import figure, mean_auc
-from minicam.provenance import machine, version
+from minicam.provenance import machine
 from minicam.run import Run, new_folder, write_text
 from minicam.train import add_choices, build, given_choices, open_data, second_stage, task_numbers, train
 
@@ -132,14 +131,11 @@ def table(rows: list[dict]) -> str:
     def difference(d: dict) -> str:
         return figure(d["mean"], "+") + ("" if d["low"] is None else f" ({d['low']:+.3f} to {d['high']:+.3f})")
 
-    cells = [("seed", "stage 1", "stage 2", "difference (95 %)", "longer", "shuffled", "box IoU", "seconds")]
+    header, cells = ("seed", "stage 1", "stage 2", "difference (95 %)", "longer", "shuffled", "box IoU", "seconds"), []
     for row in rows:
         first, second, *others = (figure(row[name]) for name in ("stage1", "stage2", *CONTROLS, "box_iou"))
         cells.append((str(row["seed"]), first, second, difference(row["difference"]), *others, f"{row['seconds']:.0f}"))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    cells.insert(1, tuple("-" * (width - 1) + ":" for width in widths))
-    aligned = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in cells]
-    return "\n".join(f"| {' | '.join(row)} |" for row in aligned)
+    return results.table(header, cells, left=0)
 
 
 def verdict(rows: list[dict]) -> str:
@@ -150,17 +146,17 @@ def verdict(rows: list[dict]) -> str:
     )
 
 
-def page(results: dict) -> str:
+def page(found: dict) -> str:
     """The Markdown page of a file of results."""
-    where, rows = results["machine"], results["rows"]
+    where, rows = found["machine"], found["rows"]
 
     def name(code: dict) -> str:
         if code["commit"] is None:
             return "a version that git does not know"
         return f"commit {code['commit'][:12]}{', with changes that were not committed' if code['dirty'] else ''}"
 
-    data = "the built-in data" if results["config"]["data"] is None else "images from elsewhere"
-    computed = "" if results.get("device", "cpu") == "cpu" else f", on the device {results.get('gpu', 'emulator')}"
+    data = "the built-in data" if found["config"]["data"] is None else "images from elsewhere"
+    computed = "" if found.get("device", "cpu") == "cpu" else f", on the device {found.get('gpu', 'emulator')}"
     paragraphs = (
         f"# Both stages and two controls, on {data}",
         "Mean AUC on the validation images. *Longer*: stage 1 goes on with whole images for the steps of stage 2. "
@@ -169,7 +165,7 @@ def page(results: dict) -> str:
         table(rows),
         "What is demanded of every seed:",
         verdict(rows),
-        f"Made on {results['date'][:10]} by `{results['command']}`, from "
+        f"Made on {found['date'][:10]} by `{found['command']}`, from "
         f"{' and '.join(dict.fromkeys(name(row['code']) for row in rows))}; {where['cores']} cores of {where['cpu']}, "
         f"Python {where['python']}, NumPy {where['numpy']}, {where['blas']}{computed}.",
     )
@@ -226,16 +222,14 @@ def main(argv: list[str] | None = None) -> int:
     configs = [make(**given, seed=seed) for seed in seeds]
     build(configs[0], len(open_data(configs[0])[0].classes))  # bad input is told before a folder is made
     arguments = without_places(sys.argv[1:] if argv is None else argv)
-    results = {
-        "command": shlex.join(["python", "-m", "minicam.controls", *arguments]),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **version(),
+    found = {
+        **results.about(shlex.join(["python", "-m", "minicam.controls", *arguments])),
         "machine": machine(),
         "device": on,
         "precision": cuda.precision(),
         "config": {name: value for name, value in asdict(configs[0]).items() if name != "seed"},
     }
-    code = {name: results[name] for name in ("commit", "dirty")}
+    code = {name: found[name] for name in ("commit", "dirty")}
     print(f"runs: {out}", flush=True)
     try:
         rows = []
@@ -247,17 +241,13 @@ def main(argv: list[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt):
         print(f"stopped; continue with the same command and --out {out}", file=sys.stderr)
         raise KeyboardInterrupt from None
-    results["rows"] = rows
+    found["rows"] = rows
     if on == "cuda":
-        results["gpu"] = device.report()
+        found["gpu"] = device.report()
     failed = any(failures(rows).values())
     print(f"\n{table(rows)}\n\n{verdict(rows)}\n")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
-    write_text(path, json.dumps(results, indent=2) + "\n")
-    write_text(path.with_suffix(".md"), page(results))
+    results.write(path, found)
+    write_text(path.with_suffix(".md"), page(found))
     print(f"written to {path} and {path.with_suffix('.md')}")
     print("not all of it holds" if failed else f"all of it holds on seeds {', '.join(map(str, seeds))}")
     return int(failed)

@@ -3,7 +3,7 @@
 import argparse
 
 from minicam import MinicamError, cuda
-from minicam.backend import capability, cupy, gpu_memory
+from minicam.backend import capability, cupy, gpu_memory, gpu_name
 from minicam.emulator.build import compiler
 
 DEVICES = ("auto", "cpu", "cuda", "emulator")
@@ -70,5 +70,4 @@ def choose_precision(device: str, asked: str | None) -> str:
 def report() -> str:
     """A line on the GPU for the end of a run: which one, how precisely, and the most memory that was taken."""
     held, total, _ = gpu_memory()
-    name = cupy().cuda.runtime.getDeviceProperties(cupy().cuda.Device().id)["name"].decode()
-    return f"{name}, {cuda.precision()}, at most {held / 2**30:.2f} of {total / 2**30:.0f} GiB taken"
+    return f"{gpu_name()}, {cuda.precision()}, at most {held / 2**30:.2f} of {total / 2**30:.0f} GiB taken"

@@ -4,8 +4,18 @@ from pathlib import Path
 
 import numpy as np
 
-from minicam import emulator, source
+from minicam import backend, emulator, source
 from minicam.backend import EmulatorArray
+
+# Every kind of module, and every order: arguments of `emulator.options`.
+HOW = {
+    "fast": {},
+    "fast reverse": {"order": "reverse"},
+    "fast random": {"order": "random", "seed": 5},
+    "check": {"check": True},
+    "check reverse": {"check": True, "order": "reverse"},
+    "check random": {"check": True, "order": "random", "seed": 6},
+}
 
 
 def kernels(folder: Path, text: str, name: str = "k.cu", real: str | None = None) -> source.Source:
@@ -22,9 +32,7 @@ def array(values, dtype=np.float32):
 
 def empty(shape, dtype=np.float32):
     """One full of NaN, or of -1."""
-    made = np.empty(shape, dtype)
-    made.reshape(-1).view(np.uint8).fill(0xFF)
-    return made.view(EmulatorArray)
+    return backend.empty(shape, dtype, like=array([]))
 
 
 def run(text, kernel, *args, grid=1, block=32, shared=0):

@@ -10,10 +10,10 @@ from minicam.bench import step
 from minicam.bench.cases import Place, cases, distinct, turn
 from minicam.bench.clock import in_turn, spread
 from minicam.bench.reference import compare, conv_at, conv_dw_at, conv_dx_at, places, rounding, to_float64, to_tf32
-from minicam.bench.results import table
 from minicam.bench.twin import Twin
 from minicam.model import small_gap, vgg16_gap
 from minicam.ops import conv
+from minicam.results import table
 
 # -- the reference
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from minicam import MinicamError, controls, train
+from minicam import MinicamError, controls, results, train
 from minicam.controls import main
 from minicam.data import synthetic
 from minicam.run import Run
@@ -146,7 +146,7 @@ def test_the_results_are_those_of_the_runs(finished):
 
 def test_finished_seeds_are_not_run_again(out, monkeypatch, capsys):
     before = json.loads((out / "results.json").read_text())["rows"]
-    monkeypatch.setattr(controls, "version", lambda: {"commit": "f" * 40, "dirty": False})
+    monkeypatch.setattr(results, "version", lambda: {"commit": "f" * 40, "dirty": False})
     (out / "seed3" / "row.json").unlink()  # its controls are not finished, as far as one can see
     calls = []
     monkeypatch.setattr(controls, "train", lambda run, workers, on: calls.append(run))

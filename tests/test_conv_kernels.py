@@ -9,6 +9,7 @@ from gradcheck import check_backward, relative_error
 
 from minicam import MinicamError, cuda, emulator
 from minicam.backend import to_cpu, to_device
+from minicam.bench.reference import to_tf32
 from minicam.ops import conv, linear
 from minicam.ops._product import sum_rows
 
@@ -34,9 +35,7 @@ def arguments(shape, rng, dtype=np.float32):
 
 def seen_by(kernels, *arrays):
     """What the kernels multiply, in float64: for conv_mma.cu the nearest TF32 of each number, halves away from 0."""
-    if kernels == "conv_mma.cu":
-        arrays = [((a.view(np.uint32) + 0x1000) & np.uint32(0xFFFFE000)).view(np.float32) for a in arrays]
-    return [a.astype(np.float64) for a in arrays]
+    return [to_tf32(a) if kernels == "conv_mma.cu" else a.astype(np.float64) for a in arrays]
 
 
 # --- numbers

@@ -5,7 +5,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from emulated import array, empty, kernels, run
+from emulated import HOW, array, empty, kernels, run
 
 from minicam import MinicamError, emulator
 
@@ -95,16 +95,6 @@ extern "C" __global__ void in_place(const float* x, float* y) { y[threadIdx.x] =
 
 extern "C" __global__ void turns(int* order, int* counter) { order[atomicAdd(counter, 1)] = global_id(); }
 """
-
-HOW = {
-    "fast": {},
-    "fast reverse": {"order": "reverse"},
-    "fast random": {"order": "random", "seed": 5},
-    "check": {"check": True},
-    "check reverse": {"check": True, "order": "reverse"},
-    "check random": {"check": True, "order": "random", "seed": 6},
-}
-
 
 @pytest.fixture(params=HOW)
 def how(request):

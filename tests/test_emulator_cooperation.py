@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from emulated import array, empty, kernels, run
+from emulated import HOW, array, empty, kernels, run
 
 from minicam import emulator
 
@@ -101,15 +101,6 @@ extern "C" __global__ void matrix_product(const float* a, const float* b, float*
   for (int i = 0; i < 4; i++) d[(group + i / 2 * 8) * 8 + in_group * 2 + i % 2] = fd[i];
 }
 """
-
-HOW = {
-    "fast": {},
-    "fast random": {"order": "random", "seed": 5},
-    "check": {"check": True},
-    "check reverse": {"check": True, "order": "reverse"},
-    "check random": {"check": True, "order": "random", "seed": 6},
-}
-
 
 @pytest.fixture(params=HOW)
 def how(request):

@@ -31,7 +31,7 @@ ORDER = [
     {"weights", "cam", "optim", "data", "metrics", "provenance"},
     {"config"},
     {"run", "inference"},
-    {"pictures", "fit"},
+    {"pictures", "fit", "results"},
     {"train"},
     {"evaluate", "explain", "controls", "report", "bench"},
 ]

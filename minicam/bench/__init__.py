@@ -9,5 +9,4 @@
     twin.py        the same layers in PyTorch
     clock.py       how long something takes
     figures.py     from seconds to rows, from rows to what is printed
-    results.py     tables, and files of results
 """

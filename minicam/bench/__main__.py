@@ -23,12 +23,13 @@ def kernels(options: argparse.Namespace) -> int:
     """Compile every CUDA kernel, and print what it takes of a GPU; exit with 1 where one spills registers to memory."""
     from minicam import nvrtc
     from minicam.bench import kernels
-    from minicam.bench.results import write
+    from minicam.results import about, write
 
     rows = kernels.measure(options.arch.split(","))
     print(f"{kernels.report(rows)}\n\n{kernels.verdict(rows)}")
     if options.json:
-        write(options.json, said("kernels", arch=options.arch), {"compiler": nvrtc.version(), "rows": rows})
+        found = {"compiler": nvrtc.version(), "rows": rows}
+        write(options.json, about(said("kernels", arch=options.arch)) | found)
     return int(bool(kernels.spilling(rows)))
 
 
@@ -36,8 +37,8 @@ def gpu(options: argparse.Namespace) -> int:
     """Time each layer and the whole training step of VGG16-GAP on the GPU, once their results are known to be right."""
     from minicam.bench import gpu
     from minicam.bench.figures import report
-    from minicam.bench.results import write
     from minicam.device import choose, choose_precision
+    from minicam.results import about, write
 
     for name, least in (("batch", 1), ("size", SMALLEST), ("repeats", 1)):
         if getattr(options, name) < least:
@@ -51,7 +52,7 @@ def gpu(options: argparse.Namespace) -> int:
     slug = re.sub("[^a-z0-9]+", "-", where["gpu"].lower()).strip("-")
     out = options.out or Path("results") / f"gpu-{slug}.json"
     asked = {name: getattr(options, name) for name in ("batch", "size", "precision", "repeats")}
-    write(out, said("gpu", **asked), where | results)
+    write(out, about(said("gpu", **asked)) | where | results)
     print(f"written to {out}")
     return 0
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minicam.bench.clock import spread
-from minicam.bench.results import figure, percent, table
+from minicam.results import figure, percent, table
 
 
 def rounded(value: float | None) -> float | None:

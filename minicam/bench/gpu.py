@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from minicam import MinicamError, cuda
-from minicam.backend import capability, cupy, free_gpu_memory
+from minicam.backend import capability, cupy, free_gpu_memory, gpu_name
 from minicam.bench import step
 from minicam.bench.cases import Case, Place, cases
 from minicam.bench.clock import Clock, GpuClock, in_turn
 from minicam.bench.figures import rates, rounded, sums, timed
 from minicam.bench.peaks import copier, copy_peak, matrix_peak
 from minicam.bench.reference import compare, rounding
-from minicam.bench.results import progress
 from minicam.bench.twin import Twin, pytorch
 from minicam.model import Network, vgg16_gap
+from minicam.results import progress
 
 COPIED = 1 << 30  # bytes of the copy that is the GPU's best
 SIDE = 8192  # of the two matrices
@@ -160,7 +160,7 @@ def about() -> dict:
     """Which GPU it is, and the software that the figures depend on."""
     runtime, torch = cupy().cuda.runtime, pytorch("cuda")
     return {
-        "gpu": runtime.getDeviceProperties(cupy().cuda.Device().id)["name"].decode(),
+        "gpu": gpu_name(),
         "compute_capability": capability() / 10,
         "cuda_driver": runtime.driverGetVersion(),
         "cuda_runtime": runtime.runtimeGetVersion(),

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from minicam import MinicamError, nvrtc, source
-from minicam.bench.results import figure, progress, table
 from minicam.device import TF32_CAPABILITY
+from minicam.results import figure, progress, table
 from minicam.source import Source
 
 

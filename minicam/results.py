@@ -1,4 +1,4 @@
-"""What the benches share: a table for the terminal, and a file of results that says where its figures come from."""
+"""What is measured, as a table for the terminal, and as a file of results that says where its figures come from."""
 
 import json
 import sys
@@ -39,11 +39,15 @@ def progress(text: str) -> None:
         print(f"{text} ...", file=sys.stderr, flush=True)
 
 
-def write(path: Path, command: str, results: dict) -> None:
-    """Write results as JSON, behind the command, the date, and the version of the code."""
-    about = {"command": command, "date": datetime.now(UTC).isoformat(timespec="seconds"), **version()}
+def about(command: str) -> dict:
+    """What stands first in a file of results: the command, the date, and the version of the code."""
+    return {"command": command, "date": datetime.now(UTC).isoformat(timespec="seconds"), **version()}
+
+
+def write(path: Path, results: dict) -> None:
+    """Write results as JSON, in a new folder where there is none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
-    write_text(path, json.dumps(about | results, indent=2) + "\n")
+    write_text(path, json.dumps(results, indent=2) + "\n")
