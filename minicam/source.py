@@ -7,7 +7,7 @@ front of it, so the same file serves float and double.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,8 @@ KERNEL = re.compile(
     r'extern\s+"C"\s+__global__\s+(?:void\s+|__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)\s*)+(\w+)\s*\(([^)]*)\)'
 )
 PARAMETER = re.compile(r"(?P<type>\w[\w\s]*?)\s*(?P<pointer>\*?)\s*(?:__restrict__\s+)?(?P<name>\w+)")
-CONSTANT = r"constexpr\s+int\s+(?:\w+\s*=\s*\d+\s*,\s*)*{}\s*=\s*(\d+)\s*[,;]"
+CONSTANTS = re.compile(r"\bconstexpr\s+int\s+([^;]*);")
+CONSTANT = re.compile(r"(\w+)\s*=\s*(\d+)\s*(?:,|$)")
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,18 @@ class Parameter:
 class Source:
     """A CUDA C++ file, ready to be compiled.
 
-    name     of the file
-    text     all that the compiler needs, headers included
-    kernels  the parameters of each `extern "C" __global__` function
-    types    what the names that the file leaves open stand for: {"real": dtype("float32")}
+    name       of the file
+    text       all that the compiler needs, headers included
+    kernels    the parameters of each `extern "C" __global__` function
+    types      what the names that the file leaves open stand for: {"real": dtype("float32")}
+    constants  the value of each `constexpr int`, where that is a number
     """
 
     name: str
     text: str
     kernels: Mapping[str, tuple[Parameter, ...]]
     types: Mapping[str, np.dtype]
+    constants: Mapping[str, int] = field(default_factory=dict)
 
     def dtype(self, parameter: Parameter) -> np.dtype:
         """The dtype of the numbers of a parameter; of a float4 that of its four."""
@@ -74,10 +77,9 @@ class Source:
 
     def constant(self, name: str) -> int:
         """The value of `constexpr int name = <number>` in the file."""
-        found = re.search(CONSTANT.format(name), self.text)
-        if found is None:
+        if name not in self.constants:
             raise MinicamError(f"{self.name} has no line `constexpr int {name} = <number>;`")
-        return int(found[1])
+        return self.constants[name]
 
 
 def read(file: str | Path, types: tuple[tuple[str, str], ...] = ()) -> Source:
@@ -111,10 +113,13 @@ def _parse(name: str, text: str, types: tuple[tuple[str, str], ...]) -> Source:
             raise MinicamError(f"{name}: {open_name} is {dtype}; a kernel can be built for {', '.join(C_TYPES)}")
     front = "".join(f"#define {open_name} {C_TYPES[dtype]}\n" for open_name, dtype in types)
     known = {open_name: np.dtype(dtype) for open_name, dtype in types}
-    kernels = {}
-    for kernel, parameters in KERNEL.findall(COMMENT.sub("", text)):
+    code, kernels, constants = COMMENT.sub("", text), {}, {}
+    for kernel, parameters in KERNEL.findall(code):
         kernels[kernel] = tuple(_parameter(p, name, kernel) for p in parameters.split(",") if p.strip())
-    return Source(name, front + text, kernels, known)
+    for statement in CONSTANTS.findall(code):
+        for constant, value in CONSTANT.findall(statement):
+            constants.setdefault(constant, int(value))
+    return Source(name, front + text, kernels, known, constants)
 
 
 def _parameter(text: str, file: str, kernel: str) -> Parameter:

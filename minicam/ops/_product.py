@@ -6,7 +6,7 @@ of the result.
 
 from typing import Any
 
-from minicam import cuda
+from minicam import cuda, source
 from minicam.backend import empty
 
 SUM_BLOCKS = 512  # parts in flight: some for each multiprocessor of a large GPU
@@ -18,9 +18,10 @@ def tiles(file: str, rows: int, columns: int, parts: int = 1) -> dict[str, Any]:
 
     parts  of the sum over depth, each of them blocks of their own
     """
-    narrow = columns <= cuda.constant(file, "TILE_N") // 2
+    text = source.read(file)
+    narrow = columns <= text.constant("TILE_N") // 2
     names = ("NARROW", "NARROW_THREADS", "NARROW_SHARED_BYTES") if narrow else ("TILE_N", "THREADS", "SHARED_BYTES")
-    height, width, block, shared = (cuda.constant(file, name) for name in ("TILE_M", *names))
+    height, width, block, shared = (text.constant(name) for name in ("TILE_M", *names))
     return {"blocks": (-(-rows // height), -(-columns // width), parts), "block": block, "shared": shared}
 
 
