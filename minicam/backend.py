@@ -158,11 +158,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-# -- all cores
+# -- how the CPU computes
 
 
 def each(function: Callable, items: Sequence) -> list:
-    """[function(item) for item in items], on all cores: NumPy lets other threads run while it works on large arrays.
+    """[function(item) for item in items], on all threads: NumPy lets others run while it works on large arrays.
 
     Inside, BLAS keeps to one thread: two libraries that both fill the machine with threads slow each other down.
     What the caller's `np.errstate` says holds there, too; threads do not see it by themselves.
@@ -177,9 +177,26 @@ def each(function: Callable, items: Sequence) -> list:
         return list(_pool().map(one, items))
 
 
+def threads() -> int:
+    """How many threads `each` spreads work over."""
+    return _threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def set_threads(count: int | None) -> None:
+    """Spread work over so many threads from now on; None: as many as there are cores for this process."""
+    global _threads
+    if count is not None and count < 1:
+        raise MinicamError(f"--threads is {count}; it must be at least 1")
+    _threads = count
+    _pool.cache_clear()
+
+
+_threads: int | None = None
+
+
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    return ThreadPoolExecutor(threads(), thread_name_prefix="minicam")
 
 
 @functools.cache

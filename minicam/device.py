@@ -3,7 +3,7 @@
 import argparse
 
 from minicam import MinicamError, cuda
-from minicam.backend import capability, cupy, gpu_memory, gpu_name
+from minicam.backend import capability, cupy, gpu_memory, gpu_name, set_threads
 from minicam.emulator.build import compiler
 
 DEVICES = ("auto", "cpu", "cuda", "emulator")
@@ -18,15 +18,18 @@ def add_options(parser: argparse._ActionsContainer, purpose: str) -> None:
     parser.add_argument("--device", choices=DEVICES, default="auto", help=text)
     text = "of convolutions on a GPU (tf32 where it has the units for it)"
     parser.add_argument("--precision", choices=cuda.PRECISIONS, help=text)
+    text = "that the CPU computes on (as many as it has cores); they change the time, and no bit of the result"
+    parser.add_argument("--threads", type=int, metavar="N", help=text)
 
 
-def prepare(workers: int, device: str, precision: str | None) -> str:
-    """Check what was given to the options of `add_options`, set the precision, and return the device.
+def prepare(workers: int, device: str, precision: str | None, threads: int | None = None) -> str:
+    """Check what was given to the options of `add_options`, set precision and threads, and return the device.
 
     Raises MinicamError where this machine cannot do what was asked for, rather than do something else without a word.
     """
     if workers < 1:
         raise MinicamError(f"--workers is {workers}; it must be at least 1")
+    set_threads(threads)
     device = choose(device)
     cuda.set_precision(choose_precision(device, precision))
     return device

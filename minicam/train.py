@@ -216,7 +216,7 @@ def given_choices(options: dict) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = vars(parser().parse_args(argv))
-    on = device.prepare(options["workers"], options["device"], options["precision"])
+    on = device.prepare(options["workers"], options["device"], options["precision"], options["threads"])
     given = given_choices(options)
     if options["resume"] is not None:
         clash = [*given, *(["out"] if options["out"] is not None else [])]

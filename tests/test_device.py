@@ -140,3 +140,14 @@ def test_the_report_of_a_run(fake_gpu, rng):
     assert device.report() == "Fake GPU, tf32, at most 0.03 of 3 GiB taken"
     relu.forward(x)
     assert device.report() == "Fake GPU, tf32, at most 0.06 of 3 GiB taken"  # what is free again counts as taken
+
+
+def test_threads_are_set_and_checked(monkeypatch):
+    monkeypatch.setattr(backend, "_threads", None)
+    every = backend.threads()
+    device.prepare(1, "cpu", None, threads=3)
+    assert (backend.threads(), backend._pool()._max_workers) == (3, 3)
+    device.prepare(1, "cpu", None)
+    assert (backend.threads(), backend._pool()._max_workers) == (every, every)
+    assert refused(device.prepare, 1, "cpu", None, 0) == "--threads is 0; it must be at least 1"
+    assert backend.threads() == every
