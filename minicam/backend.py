@@ -191,7 +191,19 @@ def set_threads(count: int | None) -> None:
     _pool.cache_clear()
 
 
+def exact() -> bool:
+    """Must convolutions on the CPU keep to the form that rounds least, be it slower?"""
+    return _exact
+
+
+def set_exact(wanted: bool) -> None:
+    """Demand so, or no longer. It is not demanded unless this has been called."""
+    global _exact
+    _exact = wanted
+
+
 _threads: int | None = None
+_exact = False
 
 
 @functools.cache

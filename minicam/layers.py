@@ -40,16 +40,21 @@ class Layer:
 
 
 class Conv(Layer):
-    """3x3 convolution, stride 1, same size, with the ReLU after it fused in unless `fused_relu` is False."""
+    """3x3 convolution, stride 1, same size, with the ReLU after it fused in unless `fused_relu` is False.
 
-    def __init__(self, name: str, kernel: np.ndarray, bias: np.ndarray, fused_relu: bool = True) -> None:
+    pooled  a MaxPool with `relu` comes next, and takes the ReLU's gradient: the output need not be remembered here
+    """
+
+    def __init__(
+        self, name: str, kernel: np.ndarray, bias: np.ndarray, fused_relu: bool = True, pooled: bool = False
+    ) -> None:
         super().__init__(name)
         self.params = {"kernel": kernel, "bias": bias}  # (R, S, C, K), (K,)
-        self.fused_relu = fused_relu
+        self.fused_relu, self.pooled = fused_relu, pooled
 
     def forward(self, x: Any, learning: bool = False) -> Any:
         y = conv.forward(x, self.params["kernel"], self.params["bias"], relu=self.fused_relu)
-        self.memory = (x, y if self.fused_relu else None) if learning else None
+        self.memory = (x, y if self.fused_relu and not self.pooled else None) if learning else None
         return y  # (N, H, W, K)
 
     def backward(self, dy: Any, need_dx: bool = True) -> Any:
@@ -72,16 +77,23 @@ class ReLU(Layer):
 
 
 class MaxPool(Layer):
-    """2x2, stride 2."""
+    """2x2, stride 2.
+
+    relu  its input is the output of a ReLU, whose gradient is taken here, where there are fewest pixels: see `Conv`
+    """
+
+    def __init__(self, name: str, relu: bool = False) -> None:
+        super().__init__(name)
+        self.relu = relu
 
     def forward(self, x: Any, learning: bool = False) -> Any:
-        y, argmax = maxpool.forward(x)
-        self.memory = (argmax, x.shape) if learning else None
+        y, argmax = maxpool.forward(x, need_argmax=learning)
+        self.memory = (argmax, x.shape, y if self.relu else None) if learning else None
         return y  # (N, H // 2, W // 2, C)
 
     def backward(self, dy: Any, need_dx: bool = True) -> Any:
-        argmax, x_shape = self.recall()
-        return maxpool.backward(dy, argmax, x_shape) if need_dx else None
+        memory = self.recall()
+        return maxpool.backward(dy, *memory) if need_dx else None
 
 
 class GAP(Layer):

@@ -120,17 +120,19 @@ def _network(
     """Blocks of convolutions with a pool between any two, then the CAM head. `cam_deviation` None means He."""
     rng = np.random.default_rng(seed)
 
-    def conv(name: str, C: int, K: int, deviation: float | None = None) -> Conv:
+    def conv(name: str, C: int, K: int, deviation: float | None = None, pooled: bool = False) -> Conv:
         deviation = deviation or np.sqrt(2 / (9 * C))  # He et al., "Delving Deep into Rectifiers" (2015), equation 10
-        return Conv(name, rng.normal(0, deviation, (3, 3, C, K)).astype(dtype), np.zeros(K, dtype))
+        kernel = rng.normal(0, deviation, (3, 3, C, K)).astype(dtype)
+        return Conv(name, kernel, np.zeros(K, dtype), pooled=pooled)
 
     layers: list[Layer] = []
     C = 3
     for block, block_widths in enumerate(widths, start=1):
         if block > 1:
-            layers.append(MaxPool(f"block{block - 1}_pool"))
+            layers.append(MaxPool(f"block{block - 1}_pool", relu=True))
         for number, K in enumerate(block_widths, start=1):
-            layers.append(conv(f"block{block}_conv{number}", C, K))
+            pooled = number == len(block_widths) and block < len(widths)
+            layers.append(conv(f"block{block}_conv{number}", C, K, pooled=pooled))
             C = K
     layers += [
         conv("CAM_conv", C, cam_width, cam_deviation),

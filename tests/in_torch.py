@@ -24,11 +24,13 @@ def mirror(torch, network):
     return {name: torch.tensor(array, requires_grad=True) for name, array in network.params().items()}
 
 
-def mirror_layer(torch, layer, params, x):
+def mirror_layer(torch, layer, params, x, fused_relu=True):
     """What `layer` does, in PyTorch, on x (N, H, W, C). Dropout uses the mask that our forward pass drew."""
     if isinstance(layer, Conv):
-        return torch_conv(torch, x, params[f"{layer.name}/kernel"], params[f"{layer.name}/bias"], layer.fused_relu)
+        fused = fused_relu and layer.fused_relu
+        return torch_conv(torch, x, params[f"{layer.name}/kernel"], params[f"{layer.name}/bias"], fused)
     if isinstance(layer, MaxPool):
+        x = x.relu() if layer.relu else x  # once more, for its gradient: ours takes it here
         return nhwc(torch, torch.nn.functional.max_pool2d(nchw(torch, x), 2))
     if isinstance(layer, GAP):
         return x.mean((1, 2))

@@ -1,6 +1,4 @@
-"""ops/conv: the fast form against the loops, its gradients, its corners, and the blocks it works in."""
-
-from concurrent.futures import ThreadPoolExecutor
+"""ops/conv: the fast form against the loops, its gradients and its corners. Images this small go through im2col."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -8,8 +6,7 @@ import pytest
 from gradcheck import check_adjoint, check_backward, relative_error
 from hypothesis import given, settings
 
-from minicam import backend
-from minicam.ops import conv, relu
+from minicam.ops import conv, im2col, relu
 
 # N, H, W, C, K, R, S
 SHAPES = [
@@ -71,7 +68,7 @@ def test_any_shape_in_any_blocks(shape, fused, block_bytes, seed, backend):
     dy, y = rng.standard_normal(naive.shape), naive if fused else None
     whole = conv.backward_numpy(dy, x, w, y)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conv, "BLOCK_BYTES", block_bytes)
+        patch.setattr(im2col, "BLOCK_BYTES", block_bytes)
         np.testing.assert_allclose(backend(conv.forward, x, w, b, relu=fused), naive, rtol=0, atol=1e-12)
         for mine, theirs in zip(backend(conv.backward, dy, x, w, y), whole, strict=True):
             np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-12)
@@ -169,55 +166,3 @@ def test_views_that_are_not_contiguous_give_the_same(rng, backend):
         backend(conv.backward, dy_view, view, w_view), backend(conv.backward, dy, x, w), strict=True
     ):
         assert relative_error(mine, theirs) < 1e-12
-
-
-# Block sizes of the NumPy path, for x (5, 7, 5, 3) in float64 under a 3x3 kernel: a row of patches takes 1080 bytes.
-@pytest.mark.parametrize(
-    ("block_bytes", "blocks"),
-    [
-        (1, [(1, 1)] * 35),  # never less than a row
-        (2 * 1080, [(1, 2), (1, 2), (1, 2), (1, 1)] * 5),  # rows, and a remainder of rows
-        (7 * 1080, [(1, 7)] * 5),  # whole images
-        (15 * 1080, [(2, 7), (2, 7), (1, 7)]),  # several images, and a remainder of images
-        (1 << 20, [(5, 7)]),
-    ],
-)
-def test_blocks_of_patches(block_bytes, blocks, rng, monkeypatch):
-    x, w, b = arguments((5, 7, 5, 3, 4, 3, 3), rng).values()
-    dy = rng.standard_normal((5, 7, 5, 4))
-    naive, gradients = conv.forward_naive(x, w, b), conv.backward_numpy(dy, x, w)
-    monkeypatch.setattr(conv, "BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(conv, "DW_PIXELS", 30)  # several parts for dw, too
-    parts = conv._parts(x, 3, 3, 4)
-    assert len(parts) == 4
-    assert [(i.stop - i.start, r.stop - r.start) for part in parts for i, r in part] == blocks
-    assert relative_error(conv.forward_numpy(x, w, b), naive) < 1e-12
-    for mine, theirs in zip(conv.backward_numpy(dy, x, w), gradients, strict=True):
-        assert relative_error(mine, theirs) < 1e-12
-
-
-def test_the_number_of_threads_changes_no_bit(rng, monkeypatch):
-    x, w, b = (a.astype(np.float32) for a in arguments((5, 17, 15, 6, 7, 3, 3), rng).values())
-    dy = rng.standard_normal((5, 17, 15, 7)).astype(np.float32)
-    monkeypatch.setattr(conv, "BLOCK_BYTES", 5000)
-    monkeypatch.setattr(conv, "DW_PIXELS", 100)
-    results = []
-    for threads in (1, 3):
-        with ThreadPoolExecutor(threads) as pool:
-            monkeypatch.setattr(backend, "_pool", lambda pool=pool: pool)
-            results.append([conv.forward_numpy(x, w, b), *conv.backward_numpy(dy, x, w)])
-    for one, three in zip(*results, strict=True):
-        assert one.tobytes() == three.tobytes()
-
-
-def test_memory_does_not_grow_with_the_batch(rng):
-    """Beside its output, the NumPy path holds one block of patches and one padded image, or a few small ones."""
-    import tracemalloc
-
-    x, w, b = (a.astype(np.float32) for a in arguments((6, 64, 64, 8, 8, 3, 3), rng).values())
-    im2col = x.nbytes * 9
-    tracemalloc.start()
-    conv.forward_numpy(x, w, b)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < x.nbytes + 3 * conv.BLOCK_BYTES < im2col

@@ -107,8 +107,23 @@ def test_layers_are_their_operations(rng):
 def test_max_pooling_remembers_a_byte_an_output_and_not_its_input(rng):
     layer = make("maxpool", rng)
     layer.forward(tie_free(IMAGE, rng), learning=True)
-    argmax, shape = layer.memory
-    assert (argmax.dtype, argmax.shape, shape) == (np.uint8, (2, 2, 3, 3), IMAGE)
+    argmax, shape, y = layer.memory
+    assert (argmax.dtype, argmax.shape, shape, y) == (np.uint8, (2, 2, 3, 3), IMAGE, None)
+
+
+def test_the_gradient_of_a_relu_is_the_same_when_the_pooling_above_takes_it(rng):
+    """Half of the windows hold nothing that is positive."""
+    w, b, x = rng.standard_normal((3, 3, 3, 4)), np.full(4, -4.0), tie_free((2, 7, 6, 3), rng)
+    gradients = []
+    for pooled in (False, True):
+        below, above = Conv("conv", w, b, pooled=pooled), MaxPool("maxpool", relu=pooled)
+        y = above.forward(below.forward(x, learning=True), learning=True)
+        assert 0.2 < (y == 0).mean() < 0.8
+        assert (below.memory[1] is None) == pooled
+        dy = np.random.default_rng(5).standard_normal(y.shape)
+        gradients.append([below.backward(above.backward(dy)), *below.grads.values()])
+    for mine, theirs in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 # --- dropout ---

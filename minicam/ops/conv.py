@@ -9,34 +9,30 @@ Like every deep-learning library, this is a cross-correlation: the kernel is not
 
     x (N, H, W, C)    w (R, S, C, K), R and S odd    b (K,)    y (N, P, Q, K) with P = H, Q = W
 
-NumPy turns it into matrix products: a row of the matrix of patches ("im2col") holds the R*S*C inputs of one output
-pixel, so that `patches @ w` is the convolution. All patches of one VGG16 layer would take 116 MB an image; they are
-made in blocks of about a megabyte, which also stay in the cache between being written and being multiplied. Threads
-share the blocks, each with a BLAS of one thread. For the GPU there are three versions (KERNELS), from the loops to the
-matrix units; each file says what it does.
+NumPy turns it into matrix products. `im2col` makes each output pixel's neighbourhood a row of a matrix; `winograd`, for
+3x3 kernels, needs a quarter of these multiplications, and is taken where it is the faster one of the two, unless
+`backend.set_exact` forbids it. Both go through the image in pieces that stay in the cache; threads share these, each
+with a BLAS of one thread. How the work is cut up depends on the shapes alone, not on the number of threads; so neither
+does the order of any sum, nor any bit of the result.
+
+For the GPU there are three versions (KERNELS), from the loops to the matrix units; each file says what it does.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from minicam import MinicamError, cuda
-from minicam.backend import by_array, each, empty
-from minicam.ops import relu
+from minicam.backend import by_array, empty, exact
+from minicam.ops import im2col, relu, winograd
 from minicam.ops._product import sum_rows, tiles
 
-BLOCK_BYTES = 1 << 20  # patches made at a time: about the size of a core's L2 cache
-PARTS = 16  # of the work, for as many threads as there are: enough for these to end at about the same time
-DW_PIXELS = 512  # a part of backward has at least: each makes a dw of its own, and these are then summed
-
 KERNELS = ("conv.cu", "conv_tiled.cu", "conv_mma.cu")  # from clear to fast
-# On a GPU, too, dw is summed in parts. How many depends on no GPU, for they are part of the result: they order the sum.
+# On a GPU dw is summed in parts. How many depends on no GPU, for they are part of the result: they order the sum.
+DW_PIXELS = 512  # of a part, at least
 DW_BLOCKS = 512  # in flight: some for each multiprocessor of a large GPU
 DW_BYTES = 64 << 20  # that the parts may take
 DW_MOST_PIXELS = 8192  # of a part, if there is room: the matrix units cut off what others round, with each addition
-
-Block = tuple[slice, slice]  # images, rows
 
 
 def forward_naive(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = False) -> np.ndarray:
@@ -60,20 +56,8 @@ def forward_naive(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = Fals
 
 def forward_numpy(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = False) -> np.ndarray:
     """y (N, P, Q, K), with negative values set to 0 where `relu`."""
-    (N, H, W, _), (R, S, _, K) = x.shape, w.shape
-    y = np.empty((N, H, W, K), x.dtype)
-    w = w.reshape(-1, K)  # (R*S*C, K)
-
-    def part(blocks: list[Block]) -> None:
-        for images, rows, patches in _patches(x, R, S, blocks):
-            block = patches @ w  # (pixels, R*S*C) (R*S*C, K) -> (pixels, K)
-            block += b
-            if relu:
-                np.maximum(block, 0, out=block)
-            y[images, rows] = block.reshape(y[images, rows].shape)
-
-    each(part, _parts(x, R, S, PARTS))
-    return y
+    fast = not exact() and winograd.suits(x.shape, w.shape)
+    return (winograd if fast else im2col).forward(x, w, b, relu)
 
 
 def backward_numpy(
@@ -84,56 +68,8 @@ def backward_numpy(
     y        the output of `forward(relu=True)`: dy then counts only where y > 0. None: there was no ReLU.
     need_dx  False leaves out dx, half the work, and returns None in its place: for the lowest layer that learns
     """
-    R, S, _, K = w.shape
-    if y is not None:
-        dy = dy * (y > 0)
-
-    def part(blocks: list[Block]) -> np.ndarray:
-        dw = np.zeros((w.size // K, K), w.dtype)
-        for images, rows, patches in _patches(x, R, S, blocks):
-            dw += patches.T @ dy[images, rows].reshape(-1, K)  # (R*S*C, pixels) (pixels, K) -> (R*S*C, K)
-        return dw
-
-    parts = min(PARTS, max(1, dy.size // K // DW_PIXELS))
-    dw = sum(each(part, _parts(x, R, S, parts)))
-    dx = None
-    if need_dx:
-        turned = np.ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3))  # (R, S, K, C)
-        dx = forward_numpy(dy, turned, np.zeros(x.shape[3], x.dtype))
-    return dx, dw.reshape(w.shape), dy.sum((0, 1, 2))
-
-
-def _parts(x: np.ndarray, R: int, S: int, parts: int) -> list[list[Block]]:
-    """Cut the work on x into blocks, and these into so many parts, to be done at the same time.
-
-    A block is some rows of one image, or some whole images where these are small. The cut depends on the shapes
-    alone, not on the number of threads; so neither does the order in which dw is summed, nor any bit of it.
-    """
-    N, H, W, C = x.shape
-    row_bytes = W * R * S * C * x.itemsize
-    n, p = max(1, BLOCK_BYTES // (row_bytes * H)), min(H, max(1, BLOCK_BYTES // row_bytes))
-    blocks = [
-        (slice(i, min(i + n, N)), slice(j, min(j + p, H))) for i in range(0, N, n) for j in range(0, H, p)
-    ]
-    return [blocks[i * len(blocks) // parts : (i + 1) * len(blocks) // parts] for i in range(parts)]
-
-
-def _patches(x: np.ndarray, R: int, S: int, blocks: list[Block]) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """For each block its images, its rows, and its patches (pixels, R*S*C), which hold until the next are asked for."""
-    _, H, W, C = x.shape
-    above, left = R // 2, S // 2
-    for images, rows in blocks:
-        count, height = images.stop - images.start, rows.stop - rows.start
-        padded = np.zeros((count, height + R - 1, W + S - 1, C), x.dtype)
-        top, bottom = max(rows.start - above, 0), min(rows.stop + R - 1 - above, H)  # rows that there are
-        first = top - (rows.start - above)
-        padded[:, first : first + bottom - top, left : left + W] = x[images, top:bottom]
-        # A row of a patch, S pixels of C channels, is S*C numbers side by side in memory; the next patch starts C on.
-        step = padded.strides
-        windows = np.lib.stride_tricks.as_strided(
-            padded, (count, height, W, R, S * C), (step[0], step[1], step[2], step[1], step[3]), writeable=False
-        )
-        yield images, rows, windows.reshape(count * height * W, R * S * C)  # here they are copied
+    fast = not exact() and winograd.suits(x.shape, w.shape, backward=True)
+    return (winograd if fast else im2col).backward(dy, x, w, y, need_dx)
 
 
 def forward_cuda(x: Any, w: Any, b: Any, relu: bool = False, kernels: str | None = None) -> Any:

@@ -6,7 +6,7 @@
 #define real float
 #endif
 
-// y[n,p,q,c] = max over i,j of  x[n, 2p+i, 2q+j, c],   argmax = 2i + j of the first maximum
+// y[n,p,q,c] = max over i,j of  x[n, 2p+i, 2q+j, c],   argmax = 2i + j of the first maximum, unless it is null
 extern "C" __global__ void maxpool_forward(const real* x, real* y, unsigned char* argmax,
                                            int N, int H, int W, int C) {
   int P = H / 2, Q = W / 2;
@@ -22,7 +22,7 @@ extern "C" __global__ void maxpool_forward(const real* x, real* y, unsigned char
     if (value > best || value != value) best = value, position = at;
   }
   y[o] = best;
-  argmax[o] = position;
+  if (argmax) argmax[o] = position;
 }
 
 // dx = dy at the position of the maximum, 0 elsewhere, and in an odd last row or column, which no window covers

@@ -13,7 +13,12 @@ from typing import Any
 import numpy as np
 
 from minicam import cuda
-from minicam.backend import by_array, empty
+from minicam.backend import by_array, each, empty
+from minicam.ops import relu
+
+BLOCK_BYTES = 1 << 21  # of x that is worked on at a time
+
+Block = tuple[slice, slice]  # images, rows of y
 
 
 def forward_naive(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -28,24 +33,62 @@ def forward_naive(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return y, argmax
 
 
-def forward_numpy(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """y and argmax, one byte an output: all that backward has to remember."""
-    top_left, top_right, bottom_left, bottom_right = _corners(x)
-    top, bottom = np.maximum(top_left, top_right), np.maximum(bottom_left, bottom_right)
-    y = np.maximum(top, bottom)  # (N, P, Q, C)
-    # Strictly larger, each time: of equal values the first stays.
-    in_top, in_bottom = top_right > top_left, bottom_right > bottom_left
-    return y, np.where(bottom > top, in_bottom.view(np.uint8) + np.uint8(2), in_top.view(np.uint8))
+def forward_numpy(x: np.ndarray, need_argmax: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
+    """y, and argmax: one byte an output, all that backward has to remember; or None, where nobody needs it."""
+    N, H, W, C = x.shape
+    y = np.empty((N, H // 2, W // 2, C), x.dtype)
+    argmax = np.empty(y.shape, np.uint8) if need_argmax else None
+
+    def part(here: Block) -> None:
+        top_left, top_right, bottom_left, bottom_right = _corners(x[_twice(here)])
+        top, bottom = np.maximum(top_left, top_right), np.maximum(bottom_left, bottom_right)
+        np.maximum(top, bottom, out=y[here])
+        if argmax is not None:
+            # Strictly larger, each time: of equal values the first stays.
+            of_top, of_bottom, low = (np.greater(*pair).view(np.uint8) for pair in (
+                (top_right, top_left), (bottom_right, bottom_left), (bottom, top)
+            ))  # fmt: skip
+            of_bottom += 2
+            np.negative(low, out=low)  # 0 or 255: a mask, which is faster than np.where
+            np.bitwise_xor(of_top, (of_top ^ of_bottom) & low, out=argmax[here])
+
+    each(part, _blocks(x.shape, x.itemsize))
+    return y, argmax
 
 
-def backward_numpy(dy: np.ndarray, argmax: np.ndarray, x_shape: tuple[int, int, int, int]) -> np.ndarray:
-    """dx (N, H, W, C)."""
+def backward_numpy(
+    dy: np.ndarray, argmax: np.ndarray, x_shape: tuple[int, int, int, int], y: np.ndarray | None = None
+) -> np.ndarray:
+    """dx (N, H, W, C).
+
+    y  the output of `forward`, where x is that of a ReLU: dx is then the gradient below that ReLU. What was the largest
+       of its window has the value of y, so it is known here, of a quarter of the pixels, where the ReLU let nothing by.
+    """
     dx = np.empty(x_shape, dy.dtype)
     dx[:, 2 * dy.shape[1] :] = 0  # the odd row and column that no window covers
     dx[:, :, 2 * dy.shape[2] :] = 0
-    for position, corner in enumerate(_corners(dx)):
-        np.multiply(dy, argmax == position, out=corner)
+
+    def part(here: Block) -> None:
+        of_window = dy[here] if y is None else dy[here] * (y[here] > 0)
+        for position, corner in enumerate(_corners(dx[_twice(here)])):
+            np.multiply(of_window, argmax[here] == position, out=corner)
+
+    each(part, _blocks(x_shape, dx.itemsize))
     return dx
+
+
+def _blocks(x_shape: tuple[int, int, int, int], itemsize: int) -> list[Block]:
+    """All windows, in blocks of images and rows that stay in the cache between one step and the next."""
+    N, H, W, C = x_shape
+    P, row_bytes = H // 2, max(1, 2 * W * C * itemsize)
+    n, p = max(1, BLOCK_BYTES // (row_bytes * max(1, P))), max(1, BLOCK_BYTES // row_bytes)
+    return [(slice(i, i + n), slice(j, min(j + p, P))) for i in range(0, N, n) for j in range(0, P, p)]
+
+
+def _twice(here: Block) -> Block:
+    """The rows of x that the windows of a block are in."""
+    images, rows = here
+    return images, slice(2 * rows.start, 2 * rows.stop)
 
 
 def _corners(x: np.ndarray) -> list[np.ndarray]:
@@ -54,20 +97,22 @@ def _corners(x: np.ndarray) -> list[np.ndarray]:
     return [x[:, i:H:2, j:W:2] for i in (0, 1) for j in (0, 1)]
 
 
-def forward_cuda(x: Any) -> tuple[Any, Any]:
-    """y and argmax."""
+def forward_cuda(x: Any, need_argmax: bool = True) -> tuple[Any, Any]:
+    """y, and argmax or None."""
     N, H, W, C = cuda.sizes(x=(x, "NHWC"))
     y = empty((N, H // 2, W // 2, C), x.dtype, like=x)
-    argmax = empty(y.shape, np.uint8, like=x)
+    argmax = empty(y.shape, np.uint8, like=x) if need_argmax else None
     if y.size:  # an image of a single row or column has no window
         cuda.launch("maxpool.cu", "maxpool_forward", (x, y, argmax, N, H, W, C), threads=y.size)
     return y, argmax
 
 
-def backward_cuda(dy: Any, argmax: Any, x_shape: tuple[int, int, int, int]) -> Any:
-    """dx (N, H, W, C)."""
+def backward_cuda(dy: Any, argmax: Any, x_shape: tuple[int, int, int, int], y: Any = None) -> Any:
+    """dx (N, H, W, C); `y` as in backward_numpy."""
     N, H, W, C = x_shape
     cuda.same_shape(y=(N, H // 2, W // 2, C), dy=dy, argmax=argmax)
+    if y is not None:
+        dy = relu.backward_cuda(dy, y)
     dx = empty(x_shape, dy.dtype, like=dy)
     windows = (dy, argmax) if dy.size else (None, None)
     cuda.launch("maxpool.cu", "maxpool_backward", (*windows, dx, N, H, W, C), threads=dx.size)

@@ -1,0 +1,128 @@
+"""How `winograd` cuts a convolution into pieces, and the memory that these use again and again."""
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from minicam.backend import each
+
+TILE = 4  # output pixels of a tile, along one side
+
+# Many tiles at a time: Python's part of the work is then small, and only one thread can do that at a time. But not more
+# than stay in the cache between the steps, nor so many that some threads have nothing to do.
+MOST_TILES = 224
+LEAST_TILES = 112
+PIECES = 8
+SHARED_BYTES = 16 << 20  # of transformed kernels from which on all threads work on the same tiles
+GROUP_BYTES = 48 << 20  # of these tiles, transformed
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Some rows of tiles of some images, and where they stand among the tiles of their group."""
+
+    images: slice
+    rows: slice
+    columns: int
+    start: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Images, rows and columns."""
+        return self.images.stop - self.images.start, self.rows.stop - self.rows.start, self.columns
+
+    def __len__(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def within(self) -> slice:
+        """Their places among those of the group."""
+        return slice(self.start, self.start + len(self))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tiles that are in memory at the same time, `count` of them, and how the work on them is shared out.
+
+    pieces  of them, for the transforms
+    points  parts of the 36 pairs of points, for the products
+    run     function, items -> results: calls the function with each of the items
+    """
+
+    count: int
+    pieces: list[Tiles]
+    points: list[slice]
+    run: Callable[[Callable, Sequence], list]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Groups of all tiles, and how these are run: at the same time or, each on all threads, one after the other."""
+
+    groups: list[Group]
+    run: Callable[[Callable, Sequence], list]
+
+
+def plan(shape: Sequence[int], kernel_bytes: int, width: int, itemsize: int, points: int) -> Plan:
+    """How to cut up the work on images of a shape (N, H, W, _), of up to `width` channels.
+
+    Where the transformed kernels are small, every thread takes tiles of its own through all steps. Where they are
+    large, reading them for only a part of the tiles would take longer than the products: there, all threads work on the
+    same tiles, and share out the points. It depends on the shapes alone, for it orders the sums over tiles.
+    """
+    N, rows, columns = shape[0], -(-shape[1] // TILE), -(-shape[2] // TILE)
+    image = rows * columns
+    if kernel_bytes < SHARED_BYTES:
+        most = min(MOST_TILES, max(LEAST_TILES, N * image // PIECES))
+        pieces = _pieces(range(N), rows, columns, most)
+        return Plan([Group(len(p), [replace(p, start=0)], [slice(0, points)], alone) for p in pieces], each)
+    count = min(N, -(-N * image * points * width * itemsize // GROUP_BYTES))
+    groups, threes = [], [slice(i, i + 3) for i in range(0, points, 3)]
+    for i in range(count):
+        images = range(N * i // count, N * (i + 1) // count)
+        pieces = _pieces(images, rows, columns, max(1, len(images) * image // PIECES))
+        groups.append(Group(len(images) * image, pieces, threes, each))
+    return Plan(groups, alone)
+
+
+def _pieces(images: range, rows: int, columns: int, most: int) -> list[Tiles]:
+    """All tiles of some images, rows x columns each, in pieces of at most so many: whole images, or rows of one."""
+    image = rows * columns
+    if most >= image:
+        step = most // image
+        cuts = [(slice(i, min(i + step, images.stop)), slice(0, rows)) for i in images[::step]]
+    else:
+        parts = -(-rows // max(1, most // columns))
+        cut = [slice(rows * i // parts, rows * (i + 1) // parts) for i in range(parts)]
+        cuts = [(slice(i, i + 1), rows) for i in images for rows in cut]
+    pieces, start = [], 0
+    for where, of_rows in cuts:
+        pieces.append(Tiles(where, of_rows, columns, start))
+        start += len(pieces[-1])
+    return pieces
+
+
+def alone(function: Callable, items: Sequence) -> list:
+    """What `backend.each` does, on this thread."""
+    return [function(item) for item in items]
+
+
+_held = threading.local()
+LARGE_PAGE = 1 << 21
+
+
+def scratch(name: str, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """An array for what is made on the way. Each thread has the memory for one of each name: the next call takes it.
+
+    It begins with one of the processor's large pages, which NumPy asks for in arrays of 4 MB or more: what a 36th of it
+    apart in small pages, the processor would spend a third of its time on looking up where these are.
+    """
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if getattr(_held, name, np.empty(0)).nbytes < size:
+        setattr(_held, name, None)  # so that it is given back first
+        memory = np.empty(size + 2 * LARGE_PAGE, np.uint8)
+        setattr(_held, name, memory[-memory.ctypes.data % LARGE_PAGE :])
+    return getattr(_held, name)[:size].view(dtype).reshape(shape)
