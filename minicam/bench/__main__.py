@@ -1,7 +1,8 @@
 """What minicam costs, in time and memory, and kernels by the compiler's account.
 
-    python -m minicam.bench cpu       VGG16-GAP and its layers on the CPU, beside PyTorch; --quick in a minute
+    python -m minicam.bench cpu       VGG16-GAP and its layers, beside PyTorch
     python -m minicam.bench gpu       the same on a GPU
+    python -m minicam.bench data      reading photographs, beside Pillow
     python -m minicam.bench kernels   registers and spills; needs no GPU
 """
 
@@ -55,6 +56,31 @@ def cpu(options: argparse.Namespace) -> int:
     return 0
 
 
+def data(options: argparse.Namespace) -> int:
+    """Time how fast JPEGs of a camera's size are decoded and augmented, beside Pillow's plain open and resize."""
+    import tempfile
+
+    from minicam import backend
+    from minicam.bench import data
+    from minicam.provenance import machine
+    from minicam.results import about, slug, write
+
+    at_least(options, images=1, width=1, height=1, size=1, repeats=1)
+    if options.need is not None and not options.need > 0:
+        raise MinicamError(f"--need is {options.need:g}; it must be more than 0")
+    backend.set_threads(options.threads)
+    asked = {name: getattr(options, name) for name in ("images", "width", "height", "size", "repeats")}
+    bench, where = data.Bench(**asked, workers=backend.threads()), machine()
+    with tempfile.TemporaryDirectory() as folder:
+        results = data.measure(Path(folder), bench)
+    print(data.report(results, bench, options.need))
+    out = options.json or Path("results") / f"data-{slug(where['cpu'])}.json"
+    command = said("data", **asked, threads=options.threads)
+    write(out, about(command) | {"machine": where, "threads": bench.workers} | results)
+    print(f"written to {out}")
+    return 0
+
+
 def gpu(options: argparse.Namespace) -> int:
     """Time each layer and the whole training step of VGG16-GAP on the GPU, once their results are known to be right."""
     from minicam.bench import gpu
@@ -93,7 +119,7 @@ def said(name: str, **options: object) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line, one subcommand a function above."""
     top = Parser("python -m minicam.bench", description=__doc__, formatter_class=HelpFormatter)
-    commands = top.add_subparsers(required=True, metavar="{cpu,gpu,kernels}")
+    commands = top.add_subparsers(required=True, metavar="{cpu,gpu,data,kernels}")
 
     def add(function: object) -> argparse.ArgumentParser:
         text = function.__doc__
@@ -109,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--network", choices=("vgg16_gap", "small_gap"), default="vgg16_gap", help="which one")
     sub.add_argument("--threads", type=int, metavar="N", help="ours and PyTorch's (as many as there are cores)")
     sub.add_argument("--repeats", type=int, default=5, metavar="N", help="times that each thing is timed")
-    text = "what was measured (results/cpu-<its name>.json, or cpu-<its name>-quick.json)"
+    text = "what was measured (results/cpu-<name of the processor>.json; after --quick cpu-<...>-quick.json)"
     sub.add_argument("--json", type=Path, metavar="FILE", help=text)
     sub = add(gpu)
     sub.add_argument("--batch", type=int, default=64, metavar="N", help="images")
@@ -117,6 +143,17 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--precision", choices=PRECISIONS, help="only this one; else both, where the GPU has tf32")
     sub.add_argument("--repeats", type=int, default=20, metavar="N", help="times that each thing is timed")
     sub.add_argument("--out", type=Path, metavar="FILE", help="what was measured (results/gpu-<its name>.json)")
+    sub = add(data)
+    sub.add_argument("--images", type=int, default=8, metavar="N", help="files that are written, for some 3 MB each")
+    sub.add_argument("--width", type=int, default=6000, metavar="PIXELS", help="of an image")
+    sub.add_argument("--height", type=int, default=4000, metavar="PIXELS", help="of an image")
+    sub.add_argument("--size", type=int, default=224, metavar="PIXELS", help="of a side of the network's input")
+    sub.add_argument("--threads", type=int, metavar="N", help="ours and Pillow's (as many as there are cores)")
+    sub.add_argument("--repeats", type=int, default=5, metavar="N", help="times that each is timed")
+    text = "images a second that a training step takes (`bench cpu` tells): say how much more it is"
+    sub.add_argument("--need", type=float, metavar="RATE", help=text)
+    text = "what was measured (results/data-<name of the processor>.json)"
+    sub.add_argument("--json", type=Path, metavar="FILE", help=text)
     sub = add(kernels)
     sub.add_argument("--arch", default="sm_80,sm_90", metavar="LIST", help="architectures to compile for")
     sub.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file, too")
