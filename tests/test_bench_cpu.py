@@ -198,6 +198,8 @@ def test_two_sides_that_disagree_are_not_timed():
     work = Work("forward", 4, 32, 1)
     found = cpu.row(work, Played([1.0, 2.0]), Played([1.0, 2.01]), "contiguous", 3, np.inf)
     assert (found["ratio"], found["images_per_second"], found["repeats"], found["off"]) == (1, 2, 3, 0.004975)
+    once = cpu.row(work, Played([1.0]), None, None, 1, np.inf)
+    assert (once["interquartile"], once["ratio"], once["off"]) == (None, None, None)
     with pytest.raises(MinicamError, match=r"^forward of the network is wrong: off by 0.048 of the largest "):
         cpu.row(work, Played([1.0, 2.0]), Played([1.0, 2.1]), "contiguous", 3, np.inf)
 

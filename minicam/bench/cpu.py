@@ -217,6 +217,8 @@ def row(work: Work, ours: Side, theirs: Side | None, memory: str | None, repeats
     runs = [partial(work.seconds, *side) for side in sides]
     seconds = in_turn(lambda run: run(), runs, repeats, warm_up=0, deadline=deadline)
     times = timed(seconds[0], seconds[1] if theirs else None)
+    if seconds.shape[1] == 1:  # which says nothing of the noise
+        times |= {"interquartile": None, "torch_interquartile": None}
     names = {"what": work.what, **work.asked(), "repeats": seconds.shape[1]}
     return names | images(times, work.batch) | times | {"torch_format": memory, "off": rounded(off)}
 
