@@ -1,5 +1,6 @@
 # make train    train on the built-in data; the first call sets up .venv
 # make test     run the tests; so does this one
+# make bench    measure speed and memory on the CPU beside PyTorch, which it installs; ARGS=--quick takes a minute
 # make lint     check the style
 # make clean    delete .venv and what the tools left; runs, weights and results stay
 #
@@ -10,7 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test lint clean
+.PHONY: train test bench lint clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/.installed
@@ -18,6 +19,9 @@ train: $(VENV)/.installed
 
 test: $(VENV)/.installed_test
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+bench: $(VENV)/.installed_bench
+	@$(VENV)/bin/python -m minicam.bench cpu $(ARGS)
 
 lint: $(VENV)/.installed_test
 	@$(VENV)/bin/ruff check $(ARGS)
@@ -38,6 +42,11 @@ $(VENV)/.installed_test: pyproject.toml $(VENV)/pyvenv.cfg
 	@$(PIP) --editable ".[test]"
 	@command -v g++ > /dev/null || command -v clang++ > /dev/null || [ -n "$$CXX" ] || \
 	    { echo "there is no g++ or clang++ for the emulator: installing Zig's compiler into $(VENV)"; $(PIP) ziglang; }
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed_bench: pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "installing minicam, PyTorch and Keras into $(VENV)"
+	@$(PIP) --editable ".[bench]"
 	@touch $(VENV)/.installed $@
 
 # Should a recipe fail, make deletes its target: the next call begins anew.

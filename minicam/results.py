@@ -1,6 +1,7 @@
 """What is measured, as a table for the terminal, and as a file of results that says where its figures come from."""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -31,6 +32,11 @@ def figure(value: float | None, digits: int) -> str:
 def percent(value: float | None) -> str:
     """A share in a cell."""
     return "-" if value is None else f"{value:.0%}"
+
+
+def slug(name: str) -> str:
+    """A name as a part of a file's: small letters, digits and hyphens."""
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def progress(text: str) -> None:

@@ -1,18 +1,32 @@
 """bench: what it compares results with, which layers it measures, how it takes time, and its twin in PyTorch."""
 
 import re
+import time
 
 import numpy as np
 import pytest
 
 from minicam import MinicamError
+from minicam.backend import to_cpu
 from minicam.bench import step
 from minicam.bench.cases import Place, cases, distinct, turn
 from minicam.bench.clock import in_turn, spread
-from minicam.bench.reference import compare, conv_at, conv_dw_at, conv_dx_at, places, rounding, to_float64, to_tf32
-from minicam.bench.twin import Twin
+from minicam.bench.operation import fastest
+from minicam.bench.reference import (
+    compare,
+    conv_at,
+    conv_dw_at,
+    conv_dx_at,
+    maxpool_dx_of,
+    maxpool_of,
+    places,
+    rounding,
+    to_float64,
+    to_tf32,
+)
+from minicam.bench.twin import FORMATS, Twin
 from minicam.model import small_gap, vgg16_gap
-from minicam.ops import conv
+from minicam.ops import conv, maxpool
 from minicam.results import table
 
 # -- the reference
@@ -65,6 +79,16 @@ def test_a_difference_is_a_part_of_the_largest_value():
             compare("it", expected + np.array([0, off, 0]), expected)
 
 
+@pytest.mark.parametrize(("H", "W"), [(4, 6), (7, 5)])
+def test_the_reference_of_max_pooling_is_it(H, W, rng):
+    x = rng.integers(0, 3, (2, H, W, 3)).astype(np.float32)  # with ties, of which the first is taken
+    y, argmax = maxpool_of(x)
+    for mine, expected in zip((y, argmax), maxpool.forward_naive(x), strict=True):
+        np.testing.assert_array_equal(mine, expected)
+    dy = rng.standard_normal(y.shape)
+    np.testing.assert_array_equal(maxpool_dx_of(dy, argmax, H, W), maxpool.backward(dy, argmax, x.shape))
+
+
 # -- the layers
 
 
@@ -87,6 +111,7 @@ def test_the_work_of_a_step_of_vgg16():
     network = vgg16_gap()
     forward, first = 16.27e9, 224 * 224 * 9 * 3 * 64
     assert step.flops(network, 5, 224) == pytest.approx(5 * 2 * (3 * forward - first), rel=1e-3)
+    assert step.flops(network, 5, 224, backward=False) == pytest.approx(5 * 2 * forward, rel=1e-3)
 
 
 def test_the_map_of_a_turn_is_around_the_centre():
@@ -112,6 +137,20 @@ def test_runs_take_turns_and_the_first_rounds_do_not_count():
     assert spread(seconds[0]) == (6000, 2000)
 
 
+def test_after_the_deadline_no_round_begins_but_the_first():
+    seconds = in_turn(lambda run: run(), [lambda: 3.0, lambda: 2.0], repeats=9, deadline=time.perf_counter() + 4)
+    assert seconds.tolist() == [[3], [2]]
+    assert in_turn(lambda run: run(), [lambda: 3.0], repeats=2, deadline=time.perf_counter() + 60).shape == (1, 2)
+
+
+def test_the_faster_one_is_chosen_by_its_second_time():
+    times = {"a": iter((9, 1)), "b": iter((1, 2))}
+    name, run = fastest(lambda run: next(run), {"a": times["a"], "b": times["b"]})
+    assert (name, run) == ("a", times["a"])
+    assert fastest(None, {"alone": len}) == ("alone", len)
+    assert fastest(None, {}) == (None, None)
+
+
 def test_a_table_is_aligned():
     assert table(("name", "n"), [("a", "1"), ("bcdef", "-20")]).splitlines() == [
         "| name  |   n |",
@@ -125,26 +164,30 @@ def test_a_table_is_aligned():
 
 
 @pytest.fixture
-def twin(torch):
-    """On the CPU; what it sets is put back."""
+def twins(torch):
+    """In both formats, on the CPU; what they set is put back."""
     before = torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    yield Twin(torch)
+    yield [Twin(torch, memory) for memory in FORMATS]
     torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = before[:2]
     torch.set_float32_matmul_precision(before[2])
 
 
 @pytest.mark.oracle
-def test_the_twin_of_every_layer_does_the_same(twin):
-    place = Place("cpu", 3, twin, np.random.default_rng(0))
+@pytest.mark.parametrize(
+    ("device", "ways"), [("cpu", ("forward", "backward")), ("emulator", ("forward", "data", "weights"))]
+)
+def test_the_twin_of_every_layer_does_the_same(device, ways, twins):
+    place = Place(device, 3, twins, np.random.default_rng(0))
     seen = set()
     for group in cases(place, small_gap(), 17):
         for case in group:
-            if case.twin:
-                theirs = [as_ours(tensor) for tensor in flat(case.twin())]
+            assert list(case.twins) == (list(FORMATS) if case.twins else [])
+            for twin in case.twins.values():
+                theirs = [as_ours(tensor) for tensor in flat(twin())]
                 for mine, other in zip(the_same(case), theirs, strict=True):
                     np.testing.assert_allclose(other, mine, rtol=1e-4, atol=1e-4)
                 seen.add(re.sub("block._", "", case.name) + " " + case.direction)
-    convs = {f"{name} {way}" for name in ("conv1", "CAM_conv") for way in ("forward", "data", "weights")}
+    convs = {f"{name} {way}" for name in ("conv1", "CAM_conv") for way in ways}
     assert seen == convs | {f"{name} {way}" for name in ("pool", "GAP", "CAM_fc") for way in ("forward", "backward")}
 
 
@@ -162,24 +205,42 @@ def as_ours(tensor):
 
 def the_same(case):
     """Of the result of our own run what the twin computes."""
-    result = flat(case.run())
-    return {"data": result[:1], "weights": result[1:], "forward": result[:1]}.get(case.direction, result)
+    result = [to_cpu(array) for array in flat(case.run()) if array is not None]
+    return {"data": result[:1], "weights": result[-2:], "forward": result[:1]}.get(case.direction, result)
 
 
 @pytest.mark.oracle
-def test_the_twin_of_a_step_learns_the_same(twin):
-    place = Place("cpu", 3, twin, np.random.default_rng(0))
+def test_the_formats_are_what_they_say(twins, rng):
+    x, layer = rng.standard_normal((2, 5, 3, 4), np.float32), small_gap().layers[2]
+    for twin, strides in zip(twins, ((60, 1, 12, 4), (60, 15, 3, 1)), strict=True):
+        assert twin.tensor(x).stride() == strides
+        assert twin.weights(layer)[0].is_contiguous(memory_format=twin.format)
+        assert (twin.tensor(x).data_ptr() == x.ctypes.data) == (twin.memory == "channels_last")
+
+
+@pytest.mark.oracle
+def test_the_twin_of_a_step_learns_the_same(twins):
+    place = Place("cpu", 3, twins, np.random.default_rng(0))
     x, labels = step.batch(place, 17, small_gap())
-    ours, theirs = step.runs(place, small_gap, x, labels)
-    first = float(ours()), float(theirs())
-    later = [(float(ours()), float(theirs())) for _ in range(60)][-1]
-    assert first[0] == pytest.approx(first[1], rel=1e-5)
-    assert later[0] == pytest.approx(later[1], rel=1e-5)
+    runs = step.runs(place, small_gap, x, labels)
+    assert len(runs) == 3
+    first = [float(run()) for run in runs]
+    later = [[float(run()) for run in runs] for _ in range(60)][-1]
+    assert first == pytest.approx([first[0]] * 3, rel=1e-5)
+    assert later == pytest.approx([later[0]] * 3, rel=1e-5)
     assert first[0] - later[0] > 1e-4 * first[0]  # the update does something
 
 
 @pytest.mark.oracle
-def test_the_precision_of_the_twin(twin, torch):
+def test_the_twin_of_the_network_says_the_same(twins, rng):
+    network, x = step.start(small_gap, "cpu"), rng.standard_normal((3, 17, 17, 3), np.float32)
+    for twin in twins:
+        np.testing.assert_allclose(twin.network(network, x)().numpy(), network.forward(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.oracle
+def test_the_precision_of_the_twin(twins, torch):
+    twin = twins[0]
     twin.set_precision("tf32")
     assert torch.backends.cudnn.benchmark
     assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "high")
@@ -188,14 +249,15 @@ def test_the_precision_of_the_twin(twin, torch):
 
 
 @pytest.mark.oracle
-def test_a_bench_beside_the_twin_has_its_figures(twin, torch):
+def test_a_bench_beside_the_twin_has_its_figures(twins):
     from minicam.bench import figures, gpu
     from minicam.bench.clock import wall
 
-    place = Place("emulator", 1, twin, np.random.default_rng(0))
+    place = Place("emulator", 1, twins[:1], np.random.default_rng(0))
     results = gpu.measure(gpu.Bench(place, small_gap, 8, ("float32",), 1, wall, wall, copied=1 << 12, side=19))
     for row in (*results["operations"], *results["steps"]):
         if row.get("layer") not in ("relu", "softmax_loss", "sgd", "warp"):
+            assert row.get("torch_format", "channels_last") == "channels_last"
             assert row["ratio"] == pytest.approx(row["milliseconds"] / row["torch_milliseconds"], rel=1e-3)
     (last,) = results["steps"]
     assert last["torch_images_per_second"] == pytest.approx(1e3 / last["torch_milliseconds"], rel=1e-3)

@@ -8,16 +8,16 @@ import pytest
 
 from minicam import MinicamError, source
 from minicam.backend import device_of, to_cpu
-from minicam.bench import figures, gpu, step
+from minicam.bench import figures, gpu, operation, step
 from minicam.bench.cases import Place
 from minicam.bench.clock import wall
 from minicam.layers import Conv
 from minicam.model import small_gap
 
 
-def bench(batch=3, precisions=("float32",), twin=None, size=17):
+def bench(batch=3, precisions=("float32",), size=17):
     """A bench that is quick in the emulator; its sizes are odd."""
-    place = Place("emulator", batch, twin, np.random.default_rng(0))
+    place = Place("emulator", batch, (), np.random.default_rng(0))
     return gpu.Bench(place, small_gap, size, precisions, 2, wall, wall, copied=1 << 12, side=19)
 
 
@@ -136,7 +136,7 @@ def planted(tmp_path, monkeypatch):
 def test_a_mistake_in_a_kernel_is_not_timed(file, old, new, what, planted, monkeypatch):
     planted(file, old, new)
     timed = []
-    monkeypatch.setattr(gpu, "in_turn", lambda clock, runs, repeats: np.ones((len(runs), repeats)))
+    monkeypatch.setattr(operation, "in_turn", lambda clock, runs, repeats, _: np.ones((len(runs), repeats)))
 
     def measure():
         for row in gpu.operations(bench(precisions=("tf32" if "tf32" in what else "float32",)), PEAKS):
@@ -146,7 +146,7 @@ def test_a_mistake_in_a_kernel_is_not_timed(file, old, new, what, planted, monke
         measure()
     assert re.fullmatch(
         f"{re.escape(what)} is wrong: off by [0-9.e-]+ of the largest value, 0.0001 is allowed; a wrong result is "
-        "not timed: find the kernel's mistake with `python -m minicam.emulator check`",
+        "not timed: find the mistake with `python -m minicam.emulator check`",
         str(caught.value),
     )
     assert what not in timed

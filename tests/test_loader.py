@@ -197,6 +197,31 @@ def test_it_reads_ahead_but_not_far():
     batches.close()
 
 
+@dataclass(frozen=True, eq=False)
+class Slow(Pictures):
+    """Each picture takes a while, in which the processor has nothing to do."""
+
+    def image(self, i, size=None, box=None):
+        time.sleep(0.02)
+        return self.images[i]
+
+
+def test_reading_and_the_networks_work_overlap():
+    """Reading a batch takes 40 ms, working on it another 40: together little more than one of the two.
+
+    The best of three, and a wide margin, as the machine may be busy.
+    """
+    mine = Loader(pictures([coordinates(8, 8)] * 40, cls=Slow), 8, 4, PLAIN, workers=2)
+    reading = working = len(mine) * 0.04
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        for _ in mine.in_order():
+            time.sleep(0.04)
+        seconds.append(time.perf_counter() - start)
+    assert working < min(seconds) < 0.8 * (reading + working)
+
+
 def test_a_batch_larger_than_the_data_is_all_of_it():
     (batch,) = loader(count=5, batch=64).shuffled(0)
     assert sorted(batch.indices) == [0, 1, 2, 3, 4]

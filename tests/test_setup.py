@@ -1,4 +1,4 @@
-"""`make train`, `make test` and `.ci/run`: what they install and run, with stand-ins for Python, pip and pytest."""
+"""The Makefile and `.ci/run`: what they install and run, with stand-ins for Python, pip and pytest."""
 
 import os
 import shutil
@@ -69,6 +69,8 @@ def test_everything_is_installed_once(clone):
     assert run(clone, "make", "train") == (0, "", ["-m minicam.train"])
     assert run(clone, "make", "test", TESTS="3 passed")[2] == [f"{INSTALL}[test]", "-m pytest"]
     assert run(clone, "make", "test", "ARGS=-k conv", TESTS="3 passed")[2] == ["-m pytest -k conv"]
+    assert run(clone, "make", "bench", "ARGS=--quick")[2] == [f"{INSTALL}[bench]", "-m minicam.bench cpu --quick"]
+    assert run(clone, "make", "bench")[2] == ["-m minicam.bench cpu"]
     assert run(clone, "make", "lint") == (0, "", [])
     assert (clone / "calls").read_text() == "check\n"
 

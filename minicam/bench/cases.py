@@ -1,13 +1,22 @@
 """What is timed: each operation as the network uses it, its figures, and how to know that its result is right."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from minicam.backend import to_cpu, to_device
-from minicam.bench.reference import Rounding, conv_at, conv_dw_at, conv_dx_at, places, to_float64
+from minicam.bench.reference import (
+    Rounding,
+    conv_at,
+    conv_dw_at,
+    conv_dx_at,
+    maxpool_dx_of,
+    maxpool_of,
+    places,
+    to_float64,
+)
 from minicam.bench.twin import Twin
 from minicam.layers import GAP, Conv, Layer, Linear, MaxPool
 from minicam.model import Network
@@ -28,7 +37,7 @@ class Case:
     bytes             that must at least be read and written
     flops             multiplications and additions; 0 where it is not these that it is about
     but               its time is taken off that of `run`, which does this as well and cannot leave it out
-    twin              the same in PyTorch
+    twins             the same in PyTorch, by memory format
     count             how often the network does just this
     """
 
@@ -39,17 +48,17 @@ class Case:
     bytes: int
     flops: int = 0
     but: Callable[[], Any] | None = None
-    twin: Callable[[], Any] | None = None
+    twins: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     count: int = 1
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where cases are run: on a device, with so many images, and beside PyTorch where `twin` is given."""
+    """Where cases are run: on a device, with so many images, and beside PyTorch in the formats of `twins`, if any."""
 
     device: str
     batch: int
-    twin: Twin | None
+    twins: Sequence[Twin]
     rng: np.random.Generator
 
     def normal(self, *shape: int) -> np.ndarray:
@@ -60,13 +69,13 @@ class Place:
         """The arrays on the device."""
         return [to_device(array, self.device) for array in arrays]
 
-    def forward(self, layer: Layer, x: Any) -> Callable[[], Any] | None:
-        """The layer's forward in PyTorch."""
-        return self.twin and self.twin.forward(layer, x)
+    def forward(self, layer: Layer, x: Any) -> dict[str, Callable[[], Any]]:
+        """The layer's forward in PyTorch, by memory format."""
+        return {twin.memory: twin.forward(layer, x) for twin in self.twins}
 
-    def backward(self, layer: Layer, x: Any, dy: Any, wanted: str) -> Callable[[], Any] | None:
-        """The layer's backward in PyTorch."""
-        return self.twin and self.twin.backward(layer, x, dy, wanted)
+    def backward(self, layer: Layer, x: Any, dy: Any, wanted: str) -> dict[str, Callable[[], Any]]:
+        """The layer's backward in PyTorch, by memory format."""
+        return {twin.memory: twin.backward(layer, x, dy, wanted) for twin in self.twins}
 
 
 def cases(place: Place, network: Network, size: int) -> Iterator[list[Case]]:
@@ -74,13 +83,18 @@ def cases(place: Place, network: Network, size: int) -> Iterator[list[Case]]:
 
     They come in lists that share their arrays: forget one before you ask for the next.
     """
-    makers = {Conv: conv_cases, MaxPool: maxpool_cases, GAP: gap_cases, Linear: linear_cases}
-    for layer, shape, count in distinct(network, size):
-        yield makers[type(layer)](place, layer, place.normal(place.batch, *shape), count)
+    yield from layer_cases(place, network, size)
     yield relu_cases(place, network.layers[0], size)
     yield softmax_loss_cases(place, network.layers[-1])
     yield sgd_cases(place, sum(array.size for array in network.params().values()))
     yield warp_cases(place, network.colour, size)
+
+
+def layer_cases(place: Place, network: Network, size: int) -> Iterator[list[Case]]:
+    """The cases of each layer of a network in turn."""
+    makers = {Conv: conv_cases, MaxPool: maxpool_cases, GAP: gap_cases, Linear: linear_cases}
+    for layer, shape, count in distinct(network, size):
+        yield makers[type(layer)](place, layer, place.normal(place.batch, *shape), count)
 
 
 def distinct(network: Network, size: int) -> list[tuple[Layer, tuple[int, ...], int]]:
@@ -100,7 +114,10 @@ def distinct(network: Network, size: int) -> list[tuple[Layer, tuple[int, ...], 
 
 
 def conv_cases(place: Place, layer: Conv, host_x: np.ndarray, count: int) -> list[Case]:
-    """Forward, with bias and ReLU; the gradient of the input, except in the first layer; those of the parameters."""
+    """Forward, with bias and ReLU; the gradient of the input, except in the first layer; those of the parameters.
+
+    On a CPU, where they share work, all gradients are one case.
+    """
     host_w, (N, H, W, C) = layer.params["kernel"], host_x.shape
     R, S, _, K = host_w.shape
     host_b, host_dy = place.normal(K), place.normal(N, H, W, K)
@@ -118,20 +135,25 @@ def conv_cases(place: Place, layer: Conv, host_x: np.ndarray, count: int) -> lis
         dw = conv_dw_at(host_dy, host_x, R, S, rows, exact)
         return [(at(grads[1], rows), dw), (to_cpu(grads[2]), host_dy.sum((0, 1, 2), dtype=np.float64))]
 
+    def everything(grads: tuple, exact: Rounding) -> Pairs:
+        return [*weights(grads, exact), *(data(grads, exact) if learns else [])]
+
     def run(need_dx: bool) -> Callable[[], Any]:
         return lambda: conv.backward(dy, x, w, need_dx=need_dx)
 
-    shared = {"bytes": nbytes(x, w, b, dy), "flops": 2 * N * H * W * R * S * C * K, "count": count}
-    own = {
-        "forward": (lambda: conv.forward(x, w, b, relu=True), forward, None, place.forward(layer, x)),
-        "data": (run(True), data, run(False), place.backward(layer, x, dy, "data")),
-        "weights": (run(False), weights, None, place.backward(layer, x, dy, "weights")),
-    }
-    if C == 3:
-        del own["data"]  # images do not learn
+    learns = C != 3  # images do not
+    size, flops = nbytes(x, w, b, dy), 2 * N * H * W * R * S * C * K
+    own = {"forward": (lambda: conv.forward(x, w, b, relu=True), forward, None, 1, place.forward(layer, x))}
+    if place.device == "cpu":
+        wanted, passes = ("all", 2) if learns else ("weights", 1)
+        own["backward"] = run(learns), everything, None, passes, place.backward(layer, x, dy, wanted)
+    else:
+        if learns:
+            own["data"] = run(True), data, run(False), 1, place.backward(layer, x, dy, "data")
+        own["weights"] = run(False), weights, None, 1, place.backward(layer, x, dy, "weights")
     return [
-        Case(layer.name, direction, do, check, but=but, twin=twin, **shared)
-        for direction, (do, check, but, twin) in own.items()
+        Case(layer.name, direction, do, check, size, passes * flops, but, twins, count)
+        for direction, (do, check, but, passes, twins) in own.items()
     ]
 
 
@@ -142,8 +164,8 @@ def both(
     twins = place.forward(layer, x), place.backward(layer, x, dy, wanted)
     size = nbytes(x, dy, *layer.params.values())
     return [
-        Case(layer.name, direction, run, check, size, twin=twin, count=count)
-        for direction, (run, check), twin in zip(("forward", "backward"), runs, twins, strict=True)
+        Case(layer.name, direction, run, check, size, twins=of_one, count=count)
+        for direction, (run, check), of_one in zip(("forward", "backward"), runs, twins, strict=True)
     ]
 
 
@@ -153,8 +175,8 @@ def maxpool_cases(place: Place, layer: MaxPool, host_x: np.ndarray, count: int) 
     host_dy, ends = place.normal(N, H // 2, W // 2, C), [(0,), (N - 1,)]
     x, dy = place.put(host_x, host_dy)
     _, argmax = maxpool.forward(x)
-    y, position = maxpool.forward_numpy(at(host_x, ends))
-    dx = maxpool.backward_numpy(at(host_dy, ends), position, (2, H, W, C))
+    y, position = maxpool_of(at(host_x, ends))
+    dx = maxpool_dx_of(at(host_dy, ends), position, H, W)
     forward = lambda: maxpool.forward(x), lambda got, _: [(at(got[0], ends), y), (at(got[1], ends), position)]
     backward = lambda: maxpool.backward(dy, argmax, x.shape), lambda got, _: [(at(got, ends), dx)]
     return both(place, layer, count, x, dy, "data", (forward, backward))

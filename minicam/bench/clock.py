@@ -1,5 +1,6 @@
 """How long does something take? Medians of repeats that take turns, on a GPU by its own events."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -39,12 +40,19 @@ class GpuClock:
         return cupy().cuda.get_elapsed_time(start, end) / 1e3
 
 
-def in_turn(clock: Clock, runs: Sequence[Callable[[], object]], repeats: int, warm_up: int = 3) -> np.ndarray:
-    """Seconds (len(runs), repeats), measured A B A B: a GPU that grows warm and slow does so for all of them.
+def in_turn(
+    clock: Clock, runs: Sequence[Callable[[], object]], repeats: int, warm_up: int = 3, deadline: float = math.inf
+) -> np.ndarray:
+    """Seconds (len(runs), repeats), measured A B A B: a machine that grows warm and slow does so for all of them.
 
     The first rounds are not counted: in them kernels are compiled, memory is taken, and libraries try what is best.
+    Rounds that would end after the `deadline`, by `time.perf_counter`, are left out, but not the first that counts.
     """
-    rounds = [[clock(run) for run in runs] for _ in range(warm_up + repeats)]
+    rounds: list[list[float]] = []
+    while len(rounds) < warm_up + repeats:
+        if len(rounds) > warm_up and time.perf_counter() + sum(rounds[-1]) > deadline:
+            break
+        rounds.append([clock(run) for run in runs])
     return np.array(rounds[warm_up:]).T
 
 

@@ -29,19 +29,29 @@ def timed(ours: np.ndarray, theirs: np.ndarray | None) -> dict:
     }
 
 
-def rates(best: dict, precision: str, milliseconds: float, flops: float, size: float) -> dict:
-    """What is done in a second, and which share of the GPU's best that is. None for what does not apply.
+def images(times: dict, batch: int) -> dict:
+    """Images a second, ours and PyTorch's, from the `timed` of a whole batch."""
+    theirs = times["torch_milliseconds"]
+    return {
+        "images_per_second": rounded(batch / times["milliseconds"] * 1e3),
+        "torch_images_per_second": rounded(theirs and batch / theirs * 1e3),
+    }
 
+
+def rates(best: dict, precision: str, milliseconds: float, flops: float, size: float) -> dict:
+    """What is done in a second, and which share of the machine's best that is. None for what does not apply.
+
+    best         "tflops" by precision, and "gbytes_per_second": None where it is not known
     flops, size  multiplications and additions, and bytes, in this time
     """
     tflops = flops / milliseconds / 1e9 if flops and milliseconds > 0 else None
     gbytes = size / milliseconds / 1e6 if size and milliseconds > 0 else None
-    product = best["tflops"].get(precision)
+    product, copy = best["tflops"].get(precision), best["gbytes_per_second"]
     return {
         "tflops": rounded(tflops),
         "of_matrix_peak": rounded(tflops / product) if tflops and product else None,
         "gbytes_per_second": rounded(gbytes),
-        "of_copy_peak": rounded(gbytes / best["gbytes_per_second"]) if gbytes else None,
+        "of_copy_peak": rounded(gbytes / copy) if gbytes and copy else None,
     }
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from minicam import MinicamError, cuda
 from minicam.backend import capability, cupy, free_gpu_memory, gpu_name
 from minicam.bench import step
-from minicam.bench.cases import Case, Place, cases
+from minicam.bench.cases import Place, cases
 from minicam.bench.clock import Clock, GpuClock, in_turn
-from minicam.bench.figures import rates, rounded, sums, timed
+from minicam.bench.figures import images, rates, rounded, sums, timed
+from minicam.bench.operation import operation
 from minicam.bench.peaks import copier, copy_peak, matrix_peak
-from minicam.bench.reference import compare, rounding
 from minicam.bench.twin import Twin, pytorch
 from minicam.model import Network, vgg16_gap
 from minicam.results import progress
@@ -52,7 +52,7 @@ def on_gpu(batch: int, size: int, precisions: Sequence[str], repeats: int) -> Be
     """The bench on the GPU. MinicamError where there is none."""
     cupy()
     torch = pytorch("cuda")
-    place = Place("cuda", batch, torch and Twin(torch), np.random.default_rng(0))
+    place = Place("cuda", batch, [Twin(torch)] if torch else [], np.random.default_rng(0))
     copy = copier("cuda", COPIED)
 
     def head_start() -> None:
@@ -105,21 +105,9 @@ def operations(bench: Bench, best: dict) -> Iterator[dict]:
             case = group.pop(0)
             for precision in bench.precisions if case.flops else ("float32",):
                 set_precision(bench, precision)
-                yield operation(bench, case, precision, best)
+                yield operation(case, precision, best, bench.clock, bench.repeats)
             del case  # or its arrays would live on beside those of the next
         free(bench)
-
-
-def operation(bench: Bench, case: Case, precision: str, best: dict) -> dict:
-    """Check a case, time it, and make a row of it."""
-    pairs = case.check(case.run(), rounding(precision))
-    off = max(compare(f"{case.name} {case.direction} ({precision})", *pair) for pair in pairs)
-    runs = [run for run in (case.run, case.but, case.twin) if run is not None]
-    seconds = in_turn(bench.clock, runs, bench.repeats)
-    times = timed(seconds[0] - seconds[1] if case.but else seconds[0], seconds[-1] if case.twin else None)
-    rate = rates(best, precision, times["milliseconds"], case.flops, case.bytes)
-    names = {"layer": case.name, "direction": case.direction, "precision": precision, "count": case.count}
-    return names | times | rate | {"flops": case.flops, "off": rounded(off)}
 
 
 def steps(bench: Bench, best: dict) -> Iterator[dict]:
@@ -131,29 +119,25 @@ def steps(bench: Bench, best: dict) -> Iterator[dict]:
         off = step.check(bench.make, x, labels, bench.place.device, precision)
         seconds = in_turn(bench.step_clock, step.runs(bench.place, bench.make, x, labels), bench.repeats)
         free(bench)
-        times = timed(seconds[0], seconds[1] if bench.place.twin else None)
+        times = timed(seconds[0], seconds[1] if bench.place.twins else None)
         flops = step.flops(bench.make(), len(x), bench.size)
         rate = rates(best, precision, times["milliseconds"], flops, 0)
-        images = {
-            "images_per_second": rounded(len(x) / times["milliseconds"] * 1e3),
-            "torch_images_per_second": rounded(bench.place.twin and len(x) / times["torch_milliseconds"] * 1e3),
-        }
-        yield {"precision": precision} | images | times | rate | {"flops": flops, "off": rounded(off)}
+        yield {"precision": precision} | images(times, len(x)) | times | rate | {"flops": flops, "off": rounded(off)}
 
 
 def set_precision(bench: Bench, precision: str) -> None:
     """Ours and PyTorch's."""
     cuda.set_precision(precision)
-    if bench.place.twin:
-        bench.place.twin.set_precision(precision)
+    for twin in bench.place.twins:
+        twin.set_precision(precision)
 
 
 def free(bench: Bench) -> None:
     """Give the GPU's memory back that nobody uses: ours and PyTorch's pools cannot use each other's."""
     if bench.place.device == "cuda":
         free_gpu_memory()
-        if bench.place.twin:
-            bench.place.twin.torch.cuda.empty_cache()
+        for twin in bench.place.twins:
+            twin.torch.cuda.empty_cache()
 
 
 def about() -> dict:

@@ -15,6 +15,7 @@ Rounding = Callable[[np.ndarray], np.ndarray]  # to float64, by way of what the 
 # Of the largest value. Adding thousands of products in float32 leaves some 1e-6; the matrix units, which cut off where
 # others round, some 1e-5. A product that is missing, or TF32 cut off and not rounded, shows as 3e-4 and more.
 TOLERANCE = 1e-4
+ADVICE = "python -m minicam.emulator check"  # what finds a mistake in a kernel
 
 
 def rounding(precision: str) -> Rounding:
@@ -69,12 +70,29 @@ def conv_dw_at(
     return dw
 
 
-def compare(what: str, got: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> float:
+def maxpool_of(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """y and argmax (N, P, Q, C) of max-pooling, from the four pixels of each window side by side."""
+    N, P, Q, C = len(x), x.shape[1] // 2, x.shape[2] // 2, x.shape[3]
+    windows = x[:, : 2 * P, : 2 * Q].reshape(N, P, 2, Q, 2, C).swapaxes(2, 3).reshape(N, P, Q, 4, C)
+    return windows.max(3), windows.argmax(3)
+
+
+def maxpool_dx_of(dy: np.ndarray, argmax: np.ndarray, H: int, W: int) -> np.ndarray:
+    """dx (N, H, W, C) of max-pooling."""
+    N, P, Q, C = dy.shape
+    windows = np.where(argmax[..., None, :] == np.arange(4)[:, None], dy[..., None, :], 0)  # (N, P, Q, 4, C)
+    dx = windows.reshape(N, P, Q, 2, 2, C).swapaxes(2, 3).reshape(N, 2 * P, 2 * Q, C)
+    return np.pad(dx, ((0, 0), (0, H - 2 * P), (0, W - 2 * Q), (0, 0)))
+
+
+def compare(
+    what: str, got: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE, advice: str = ADVICE
+) -> float:
     """The largest difference, as a part of the largest expected value. MinicamError where it is not small enough."""
     off = float(np.abs(got - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
     if not off <= tolerance:  # so that a NaN fails, too
         raise MinicamError(
             f"{what} is wrong: off by {off:.2g} of the largest value, {tolerance:g} is allowed; a wrong result is not "
-            "timed: find the kernel's mistake with `python -m minicam.emulator check`"
+            f"timed: find the mistake with `{advice}`"
         )
     return off

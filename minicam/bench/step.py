@@ -44,7 +44,7 @@ def runs(place: Place, make: Callable[[], Network], x: np.ndarray, labels: np.nd
     network, update = start(make, place.device), optimiser()
     on_device = place.put(x, labels)
     ours = training_step(network, *on_device, update)
-    return [ours] if place.twin is None else [ours, place.twin.step(network, *on_device, update)]
+    return [ours, *(twin.step(network, *on_device, update) for twin in place.twins)]
 
 
 def training_step(network: Network, x: Any, labels: Any, optimiser: SGD) -> Callable[[], Any]:
@@ -60,18 +60,16 @@ def training_step(network: Network, x: Any, labels: Any, optimiser: SGD) -> Call
 
 
 def check(make: Callable[[], Network], x: np.ndarray, labels: np.ndarray, device: str, precision: str) -> float:
-    """Compare the gradients of one step on a device with NumPy's; returns the largest relative difference.
+    """Compare the gradients of one step on a device with NumPy's, and NumPy's with its own in float64; returns the
+    largest relative difference. No more than CHECKED images are used.
 
     make  gives a new network, the same each time
     Raises MinicamError where a gradient is off by more than `TOLERANCE`.
     """
-    grads = {}
-    for where in ("cpu", device):
-        network = start(make, where)
-        few = [to_device(array[:CHECKED], where) for array in (x, labels)]
-        training_step(network, *few, optimiser())()
-        grads[where] = {name: to_cpu(grad) for name, grad in network.grads().items()}
-    off = {name: distance(grads[device][name], expected) for name, expected in grads["cpu"].items()}
+    x, labels = x[:CHECKED], labels[:CHECKED]
+    expected = gradients(make, x, labels, "cpu", np.float64 if device == "cpu" else np.float32)
+    found = gradients(make, x, labels, device, np.float32)
+    off = {name: distance(found[name], grad) for name, grad in expected.items()}
     worst = max(off, key=lambda name: off[name] if off[name] == off[name] else np.inf)
     if not off[worst] <= TOLERANCE[precision]:
         raise MinicamError(
@@ -81,18 +79,30 @@ def check(make: Callable[[], Network], x: np.ndarray, labels: np.ndarray, device
     return off[worst]
 
 
+def gradients(
+    make: Callable[[], Network], x: np.ndarray, labels: np.ndarray, device: str, dtype: type
+) -> dict[str, np.ndarray]:
+    """The gradients of one step, by name, computed on a device in float32 or in float64."""
+    network = start(make, "cpu")
+    for layer in network.layers:
+        layer.params = {key: array.astype(dtype) for key, array in layer.params.items()}
+    network.to(device)
+    training_step(network, to_device(x.astype(dtype), device), to_device(labels, device), optimiser())()
+    return {name: to_cpu(grad) for name, grad in network.grads().items()}
+
+
 def distance(got: np.ndarray, expected: np.ndarray) -> float:
     """The length of the difference by that of what is expected."""
     expected = expected.astype(np.float64)
     return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
 
 
-def flops(network: Network, batch: int, size: int) -> int:
-    """Multiplications and additions of a step in convolutions and the linear layer: forward, and once for each of the
-    two gradients; but images need none."""
+def flops(network: Network, batch: int, size: int, backward: bool = True) -> int:
+    """Multiplications and additions of a step in convolutions and the linear layer: forward, and with `backward` once
+    for each of the two gradients; but images need none."""
     total = 0
     for layer, shape, count in distinct(network, size):
         if layer.params:
-            passes = 2 if shape[-1] == 3 else 3
+            passes = 1 if not backward else 2 if shape[-1] == 3 else 3
             total += count * passes * 2 * batch * math.prod(shape[:-1]) * layer.params["kernel"].size
     return total

@@ -1,16 +1,19 @@
 """Our layers in PyTorch, on the very same arrays: who asks whether minicam is fast asks beside this.
 
-It is used as its makers advise: channels-last tensors, cuDNN in benchmark mode, which tries its algorithms and keeps
-the fastest, and TF32 where our own kernels use it.
+It is used as its makers advise: on a GPU with channels-last tensors, cuDNN in benchmark mode, which tries its
+algorithms and keeps the fastest, and TF32 where our own kernels use it; on a CPU in the memory format that is faster.
 """
 
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from types import ModuleType
 from typing import Any
 
 from minicam.layers import GAP, Conv, Layer, Linear, MaxPool
 from minicam.model import Network
 from minicam.optim import SGD
+
+FORMATS = ("channels_last", "contiguous")  # where the channels of a pixel are: side by side, or each in a plane
 
 
 def pytorch(device: str) -> ModuleType | None:
@@ -22,11 +25,23 @@ def pytorch(device: str) -> ModuleType | None:
     return None if device == "cuda" and not torch.cuda.is_available() else torch
 
 
-class Twin:
-    """Makes functions that do in PyTorch what a layer of ours does. Arrays are shared with it, not copied."""
+def version() -> str | None:
+    """Which PyTorch is installed, without the seconds of importing it; None where none is."""
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return None
 
-    def __init__(self, torch: ModuleType) -> None:
-        self.torch = torch
+
+class Twin:
+    """Makes functions that do in PyTorch what a layer of ours does, with tensors of one of FORMATS.
+
+    Arrays are shared with it where the format is channels_last, as ours is, and else copied before anything is timed.
+    """
+
+    def __init__(self, torch: ModuleType, memory: str = "channels_last") -> None:
+        self.torch, self.memory = torch, memory
+        self.format = torch.channels_last if memory == "channels_last" else torch.contiguous_format
         torch.backends.cudnn.benchmark = True
 
     def set_precision(self, precision: str) -> None:
@@ -35,9 +50,9 @@ class Twin:
         self.torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 
     def tensor(self, array: Any) -> Any:
-        """Features (N, H, W, C) as PyTorch sees them, (N, C, H, W) in the same memory; other arrays as they are."""
+        """Features (N, H, W, C) as PyTorch sees them, (N, C, H, W) in its format; other arrays as they are."""
         tensor = self.torch.from_dlpack(array)
-        return tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor
+        return tensor.permute(0, 3, 1, 2).contiguous(memory_format=self.format) if tensor.ndim == 4 else tensor
 
     def weights(self, layer: Layer) -> list[Any]:
         """The parameters of a layer, its own copy, as leaves of the graph: kernels (R, S, C, K) as (K, C, R, S)."""
@@ -45,7 +60,7 @@ class Twin:
         for array in layer.params.values():
             leaf = self.torch.from_dlpack(array).clone()
             if leaf.ndim == 4:
-                leaf = leaf.permute(3, 2, 0, 1).contiguous(memory_format=self.torch.channels_last)
+                leaf = leaf.permute(3, 2, 0, 1).contiguous(memory_format=self.format)
             leaves.append(leaf.requires_grad_())
         return leaves
 
@@ -66,8 +81,24 @@ class Twin:
         x, weights = self.tensor(x), self.weights(layer)
 
         def run() -> Any:
-            with self.torch.no_grad():
+            with self.torch.inference_mode():
                 return self.apply(layer, x, weights)
+
+        return run
+
+    def through(self, network: Network, x: Any, weights: Sequence[Sequence[Any]]) -> Any:
+        """Logits of a whole network, from the weights of each of its layers."""
+        for layer, own in zip(network.layers, weights, strict=True):
+            x = self.apply(layer, x, own)
+        return x
+
+    def network(self, network: Network, x: Any) -> Callable[[], Any]:
+        """A function that returns the logits of a whole network, and keeps nothing for a backward pass."""
+        x, weights = self.tensor(x), [self.weights(layer) for layer in network.layers]
+
+        def run() -> Any:
+            with self.torch.inference_mode():
+                return self.through(network, x, weights)
 
         return run
 
@@ -87,10 +118,7 @@ class Twin:
         sgd = torch.optim.SGD(leaves, lr=optimiser.lr, momentum=optimiser.momentum)
 
         def run() -> Any:
-            y = x
-            for layer, own in zip(network.layers, weights, strict=True):
-                y = self.apply(layer, y, own)
-            loss = torch.nn.functional.cross_entropy(y, labels)
+            loss = torch.nn.functional.cross_entropy(self.through(network, x, weights), labels)
             sgd.zero_grad(set_to_none=True)
             loss.backward()
             sgd.step()
