@@ -7,8 +7,11 @@ x 512 numbers, 200 kB, of each variant of an image.
 
 Features are kept as float16, and rounded to it whether they are found or have just been computed: a run is the same
 with a full cache, an empty one, and none. For the same reason images go through the frozen layers one by one: a matrix
-product may sum in another order where it has more rows. What is kept bears the names of all that its bits depend on,
-so that a change in any of it is noticed: nothing is found then, and the features are computed again.
+product may sum in another order where it has more rows. (float16 ends at 65504; of six images of ISIC-2017, no feature
+of the pre-trained VGG16 exceeded 12,000.)
+
+What is kept bears the names of all that its bits depend on. So a change in any of it is noticed: nothing is found then,
+and the features are computed again.
 """
 
 import functools
