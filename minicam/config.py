@@ -49,6 +49,7 @@ class Config:
     rates: dict[str, float] = field(default_factory=lambda: dict(RATES))  # factors on lr by layer or parameter
     dropout: float = 0.0
     train_from: str | None = None  # lowest layer that learns; None: all
+    float16_features: bool = False  # what enters it is rounded to float16, as --cache-features keeps it
     augment: tuple[str, ...] = ("flip", "turn")
     threshold: float = 0.4  # of the CAM's maximum
     padding: float = 0.2  # of the box, on each side

@@ -31,7 +31,7 @@ from minicam.fit import Interrupted
 from minicam.metrics import figure, mean_auc
 from minicam.provenance import machine
 from minicam.run import Run, new_folder, write_text
-from minicam.train import add_choices, build, given_choices, open_data, second_stage, task_numbers, train
+from minicam.train import add_choices, build, check, given_choices, open_data, second_stage, task_numbers, train
 
 RESULTS = Path("results/builtin.json")
 CONTROLS = ("longer", "shuffled")
@@ -58,7 +58,7 @@ def shuffled(dataset: Dataset, crops: np.ndarray, seed: int) -> np.ndarray:
     return dealt
 
 
-def control(run: Run, name: str, workers: int = 2, on: str = "cpu") -> float | None:
+def control(run: Run, name: str, workers: int = 2, on: str = "cpu", cache: Path | None = None) -> float | None:
     """Mean AUC of a control, "longer" or "shuffled", of a finished run; its own folder stands beside the run's."""
     config = run.config
     datasets = training, validation = open_data(config)
@@ -69,7 +69,7 @@ def control(run: Run, name: str, workers: int = 2, on: str = "cpu") -> float | N
         network = build(config, len(training.classes), on=on) if as_it_started else run.trained(1, on).network
         crops = tuple(shuffled(dataset, run.read_crops(dataset), config.seed) for dataset in datasets)
     own = continued(run.folder.with_name(f"{run.folder.name}_{name}"), config)
-    probabilities, _ = second_stage(own, network, datasets, crops, workers)
+    probabilities, _ = second_stage(own, network, datasets, crops, workers, cache)
     return mean_auc(validation.labels, probabilities, task_numbers(validation))["mean"]
 
 
@@ -85,18 +85,21 @@ def continued(folder: Path, config: Config) -> Run:
     return run
 
 
-def measure(folder: Path, config: Config, code: dict, workers: int = 2, on: str = "cpu") -> dict:
+def measure(
+    folder: Path, config: Config, code: dict, workers: int = 2, on: str = "cpu", cache: Path | None = None
+) -> dict:
     """The row of one seed, from `row.json` in the run's folder, or made by a run and its two controls.
 
-    code  the version of the code, as `version` gives it: a row keeps that which made it
+    code   the version of the code, as `version` gives it: a row keeps that which made it
+    cache  the folder to keep features in; None: nowhere
     """
     run = continued(folder, config)
     row = _read(folder / "row.json")
     if row is None:
-        summary = _read(folder / "summary.json") or train(run, workers, on)
+        summary = _read(folder / "summary.json") or train(run, workers, on, cache)
         row = {"seed": config.seed, "stage1": summary["stage1"]["mean"], "stage2": summary["stage2"]["mean"]}
         row |= {"difference": summary["difference"]}
-        row |= {name: control(run, name, workers, on) for name in CONTROLS}
+        row |= {name: control(run, name, workers, on, cache) for name in CONTROLS}
         row |= {"box_iou": summary["box_iou"], "seconds": summary["seconds"], "code": code}
         run.write("row.json", json.dumps(row, indent=2) + "\n")
     return row
@@ -220,7 +223,7 @@ def main(argv: list[str] | None = None) -> int:
     if path.suffix != ".json":
         raise MinicamError(f"--results is {path}; give a name that ends in .json, for a page (.md) goes beside it")
     configs = [make(**given, seed=seed) for seed in seeds]
-    build(configs[0], len(open_data(configs[0])[0].classes))  # bad input is told before a folder is made
+    check(configs[0], on, options["cache_features"], crops=2)  # bad input is told before a folder is made
     arguments = without_places(sys.argv[1:] if argv is None else argv)
     found = {
         **results.about(shlex.join(["python", "-m", "minicam.controls", *arguments])),
@@ -234,7 +237,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         rows = []
         for config in configs:
-            row = measure(out / f"seed{config.seed}", config, code, options["workers"], on)
+            row = measure(out / f"seed{config.seed}", config, code, options["workers"], on, options["cache_features"])
             first, second = figure(row["stage1"]), figure(row["stage2"])
             print(f"seed {config.seed}: stage 1 {first}, stage 2 {second}", flush=True)
             rows.append(row)

@@ -116,7 +116,8 @@ def _fit(run: Run, stage: int, network: Network, training: Loader, validation: L
                     step = progress.epoch * len(training) + progress.batch
                     rate = min(1, (step + 1) / (warmup + 1)) * schedule(config.schedule, step / steps)
                     network.seed_dropout(config.seed, (stage - 1) * steps + step)
-                    loss, p = softmax_loss.forward(network.forward(batch.x, learning=True), batch.labels)
+                    logits = network.forward(batch.x, learning=True, start=batch.start)
+                    loss, p = softmax_loss.forward(logits, batch.labels)
                     loss = float(loss)  # from a GPU, which is waited for here: once a step
                     if not math.isfinite(loss):
                         raise diverged(f"the loss is {loss}", step)

@@ -4,6 +4,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from minicam.backend import device_of, first_line, free_gpu_memory, gpu_memory, 
 from minicam.config import Config
 from minicam.data import Dataset
 from minicam.data.loader import Loader
+from minicam.features import FeatureLoader
 from minicam.metrics import summarise
 from minicam.model import Network
 from minicam.ops import softmax_loss
@@ -47,10 +49,17 @@ def loader_for(
     stage: int,
     workers: int,
     crops: np.ndarray | None = None,
+    cache: Path | None = None,
 ) -> Loader:
-    """The loader of a stage of a run, for its training as for looking at other images with what it learned."""
+    """The loader of a stage of a run, for its training as for looking at other images with what it learned.
+
+    cache  folder for features, where the run rounds them so that they can be kept; None: computed each time
+    """
     seed, device = (config.seed, stage), network.device
-    return Loader(dataset, config.size, config.batch, network.colour, crops, config.augment, seed, workers, device)
+    given = dataset, config.size, config.batch, network.colour, crops, config.augment, seed, workers, device
+    if config.float16_features:
+        return FeatureLoader(*given, network=network, cache=cache)
+    return Loader(*given)
 
 
 def predict(network: Network, loader: Loader, title: str = "") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -68,7 +77,7 @@ def _predict(network: Network, loader: Loader, title: str) -> Iterator[tuple[np.
     progress = tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False, disable=None if title else True)
     with progress as bar:
         for batch in loader.in_order():
-            logits = network.forward(batch.x)
+            logits = network.forward(batch.x, start=batch.start)
             # The probabilities are wanted, not the loss: any labels do.
             labels = to_device(np.zeros(len(logits), np.int64), device_of(logits))
             _, probabilities = softmax_loss.forward(logits, labels)

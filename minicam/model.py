@@ -32,13 +32,28 @@ class Network:
         self.first_learning = 0  # index of the lowest layer that learns
         self.features: Any = None  # (N, h, w, K): what GAP averaged in the last forward pass
 
-    def forward(self, x: Any, learning: bool = False) -> Any:
-        """Logits (N, classes) of x (N, H, W, 3). With `learning`, a `backward` may follow."""
-        for i, layer in enumerate(self.layers):
+    def forward(self, x: Any, learning: bool = False, start: int = 0) -> Any:
+        """Logits (N, classes) of x (N, H, W, 3), or of what enters layer number `start`, where that is not 0.
+
+        With `learning`, a `backward` may follow.
+        """
+        for i, layer in enumerate(self.layers[start:], start):
             if isinstance(layer, GAP):
                 self.features = x
             x = layer.forward(x, learning and i >= self.first_learning)
         return x
+
+    def forward_frozen(self, x: Any) -> Any:
+        """What comes out of the `frozen` layers (N, h, w, C) for x (N, H, W, 3): `forward` can start there."""
+        for layer in self.layers[: self.frozen]:
+            x = layer.forward(x)
+        return x
+
+    @property
+    def frozen(self) -> int:
+        """How many layers, from the bottom up, stay as they are, up to GAP at most: a CAM needs what enters that."""
+        gap = next(i for i, layer in enumerate(self.layers) if isinstance(layer, GAP))
+        return min(self.first_learning, gap)
 
     def backward(self, dy: Any) -> None:
         """Fill the `grads` of every layer that learns, from dy = d loss / d logits (N, classes)."""

@@ -136,6 +136,7 @@ class Run:
             )
         network = NETWORKS[self.config.network](len(state["classes"]), self.config.seed, self.config.dropout)
         keras.assign(network.params(), params, path)
+        network.train_from(self.config.train_from)
         return Trained(network.to(on), tuple(state["classes"]), tuple(state["tasks"]))
 
     def remove_temporaries(self, stage: int) -> None:

@@ -19,6 +19,7 @@ from minicam.config import FIELDS, Config, default, make
 from minicam.data import Dataset, augment, limit
 from minicam.data.catalogue import LAYOUTS, open_split
 from minicam.data.loader import Loader
+from minicam.features import demand_room
 from minicam.fit import Interrupted, fit
 from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of, summary_of
 from minicam.layers import MaxPool
@@ -65,10 +66,23 @@ def open_data(config: Config) -> tuple[Dataset, Dataset]:
     return training, validation
 
 
-def train(run: Run, workers: int = 2, on: str = "cpu") -> dict:
+def check(config: Config, on: str = "cpu", cache: Path | None = None, crops: int = 1) -> None:
+    """Raise MinicamError for what is wrong with the images, the weights or the cache, before a folder is made.
+
+    crops  how many times, after stage 1, the images are seen in crops of their own
+    """
+    datasets = open_data(config)
+    network = build(config, len(datasets[0].classes), on=on)
+    if cache is not None:
+        training, validation = (loader_for(network, dataset, config, 1, 1, cache=cache) for dataset in datasets)
+        demand_room(training, validation, config.epochs, crops)
+
+
+def train(run: Run, workers: int = 2, on: str = "cpu", cache: Path | None = None) -> dict:
     """Run both stages in the run's folder, from wherever its checkpoints are, and return the summary's figures.
 
-    on  the device to compute on
+    on     the device to compute on
+    cache  the folder to keep features in; None: nowhere
     Raises Interrupted where a signal asked to stop, and MinicamError for bad input.
     """
     config = run.config
@@ -77,7 +91,7 @@ def train(run: Run, workers: int = 2, on: str = "cpu") -> dict:
     network = build(config, len(training.classes), starts, on)
 
     def whole(dataset: Dataset) -> Loader:
-        return loader_for(network, dataset, config, 1, workers)
+        return loader_for(network, dataset, config, 1, workers, cache=cache)
 
     first = fit(run, 1, network, whole(training), whole(validation), task_numbers(training))
 
@@ -98,7 +112,7 @@ def train(run: Run, workers: int = 2, on: str = "cpu") -> dict:
 
     if config.stage2_from == "start":
         network = build(config, len(training.classes), starts, on)
-    probabilities, seconds = second_stage(run, network, (training, validation), (crops, located.crops), workers)
+    probabilities, seconds = second_stage(run, network, (training, validation), (crops, located.crops), workers, cache)
     summary = summary_of(validation, located, probabilities, box_iou, first.seconds + locating + seconds)
     run.write("summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
@@ -110,6 +124,7 @@ def second_stage(
     datasets: tuple[Dataset, Dataset],
     crops: tuple[np.ndarray | None, np.ndarray | None],
     workers: int = 2,
+    cache: Path | None = None,
 ) -> tuple[np.ndarray, float]:
     """Train `network` in place as stage 2 of `run`, and write what it says of the validation images.
 
@@ -118,7 +133,7 @@ def second_stage(
     Returns the probabilities (N, K) of the validation images, and the seconds that it all took.
     """
     training, validation = (
-        loader_for(network, dataset, run.config, 2, workers, boxes)
+        loader_for(network, dataset, run.config, 2, workers, boxes, cache)
         for dataset, boxes in zip(datasets, crops, strict=True)
     )
     progress = fit(run, 2, network, training, validation, task_numbers(datasets[0]))
@@ -163,6 +178,8 @@ def add_choices(p: argparse.ArgumentParser) -> None:
     add(training, "rates", "factors on the learning rate of single layers; or none", type=_rates, metavar="LAYER=X,...")
     add(training, "dropout", "probability of dropping a feature before CAM_fc", type=float, metavar="X")
     add(training, "train_from", "lowest layer that learns; those below stay as they are", metavar="LAYER")
+    text = "keep what those compute for each flip and turn of an image (float16), in this folder, to compute it once"
+    training.add_argument("--cache-features", type=Path, metavar="DIR", help=text)
     add(training, "stage2_from", "weights that stage 2 starts from", choices=("stage1", "start"))
     crops = p.add_argument_group("from CAM to crop")
     add(crops, "threshold", "fraction of the map's maximum", type=float, metavar="X")
@@ -207,6 +224,8 @@ def _rates(text: str) -> dict[str, float]:
 def given_choices(options: dict) -> dict:
     """The fields of Config that a command line has given. MinicamError where its options do not go together."""
     given = {name: options[name] for name in FIELDS if options.get(name) is not None}
+    if options["cache_features"] is not None and options.get("resume") is None:
+        given["float16_features"] = True
     if "layout" in given and "data" not in given and options.get("resume") is None:
         raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")
     return given
@@ -224,18 +243,20 @@ def main(argv: list[str] | None = None) -> None:
             flag = clash[0].replace("_", "-")
             raise MinicamError(f"--resume continues a run as it was configured; leave out --{flag}, or start a new run")
         run = Run.open(Path(options["resume"]))
+        if options["cache_features"] is not None and not run.config.float16_features:
+            raise MinicamError("--cache-features rounds, and would change what this run computes; leave it out")
     else:
         config = make(**given)
-        training, _ = open_data(config)  # what is wrong with the images or the weights is said before a folder is made
-        build(config, len(training.classes))
+        check(config, on, options["cache_features"])
         run = Run.create(new_folder() if options["out"] is None else Path(options["out"]), config)
     print(f"run: {run.folder}", flush=True)
     try:
-        print(table(train(run, options["workers"], on)))
+        print(table(train(run, options["workers"], on, options["cache_features"])))
         if on == "cuda":
             print(device.report())
     except (Interrupted, KeyboardInterrupt):
-        given = [(name, options[name]) for name in ("device", "precision") if options[name] not in (None, "auto")]
+        names = ("device", "precision", "cache_features")
+        given = [(name.replace("_", "-"), options[name]) for name in names if options[name] not in (None, "auto")]
         same = "".join(f" --{name} {value}" for name, value in given)
         print(f"stopped; continue with: python -m minicam.train --resume {run.folder}{same}", file=sys.stderr)
         raise KeyboardInterrupt from None

@@ -1,6 +1,7 @@
 """Fixtures that the whole suite shares, and what becomes of tests that cannot run."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,40 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = "--limit 24 --epochs 1 --size 32 --batch 8 --warmup 0 --lr 0.1 --threshold 0.8 --out"
     assert main([*options.split(), str(folder)]) == 0
     return folder
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """stop_after(stage, step): from now on Ctrl-C is pressed right after that step has been logged."""
+    from minicam.run import Run
+
+    log = Run.log
+
+    def arrange(stage: int, step: int, epoch: int | None = None) -> None:
+        def log_and_stop(self: Run, **row: Any) -> None:
+            log(self, **row)
+            if (row["stage"], row["step"], row.get("epoch")) == (stage, step, epoch):
+                monkeypatch.setattr(Run, "log", log)
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(Run, "log", log_and_stop)
+
+    return arrange
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of all images whose features are computed from now on."""
+    from minicam.features import FeatureLoader
+
+    numbers, compute = [], FeatureLoader._computed
+
+    def watched(self: FeatureLoader, indices: np.ndarray, pixels: list, keep: bool) -> list[np.ndarray]:
+        numbers.extend(map(int, indices))
+        return compute(self, indices, pixels, keep)
+
+    monkeypatch.setattr(FeatureLoader, "_computed", watched)
+    return numbers
 
 
 MUST_RUN = {"oracle", "real"}

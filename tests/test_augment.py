@@ -216,3 +216,23 @@ def test_an_unknown_augmentation_is_refused(text):
     assert str(caught.value) == (
         f"augmentation {found!r} is not known; choose from flip, turn, rotate, crop, scale, colour, or none"
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "count"), [((), 1), (("flip",), 4), (("turn",), 4), (("flip", "turn"), 8), (("turn", "flip"), 8)]
+)
+def test_variants_are_all_that_can_be_drawn(names, count):
+    variants = augment.variants(names)
+    assert len(variants) == count
+    np.testing.assert_array_equal(variants[0], np.eye(3))
+    drawings = [augment.sample(names, np.random.default_rng(seed))[0] for seed in SEEDS]
+    for geometry in drawings:
+        assert sum(np.abs(geometry - variant).max() < 1e-12 for variant in variants) == 1
+    assert {tuple(geometry.round().flat) for geometry in drawings} == {tuple(variant.flat) for variant in variants}
+
+
+@pytest.mark.parametrize("name", ["rotate", "crop", "scale", "colour"])
+def test_variants_without_end_are_refused(name):
+    said = f"--augment {name} makes them without end; choose from flip, turn, or none"
+    with pytest.raises(MinicamError, match=said):
+        augment.variants(("flip", name))

@@ -36,7 +36,7 @@ def watched(monkeypatch):
     """A list that is filled with the crops of every second stage."""
     seen = []
 
-    def second_stage(run, network, datasets, crops, workers=2):
+    def second_stage(run, network, datasets, crops, workers=2, cache=None):
         seen.append((run.folder.name, {k: v.copy() for k, v in network.params().items()}, datasets, crops))
         return train.second_stage(run, network, datasets, crops, workers)
 
@@ -176,7 +176,7 @@ def test_a_damaged_file_is_refused(name, out, capsys):
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
-    def stopped(run, workers, on):
+    def stopped(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(controls, "train", stopped)

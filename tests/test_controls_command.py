@@ -38,7 +38,7 @@ GOOD = {
 )
 def test_what_is_demanded(change, failing, tmp_path, monkeypatch, capsys):
     rows = {7: GOOD | change | {"seed": 7}, 2: GOOD | {"seed": 2}}
-    monkeypatch.setattr(controls, "measure", lambda folder, config, code, workers, on: rows[config.seed])
+    monkeypatch.setattr(controls, "measure", lambda folder, config, *_: rows[config.seed])
     monkeypatch.setattr(controls, "RESULTS", tmp_path / "results" / "builtin.json")
     assert main(["--seeds", "2,7", "--out", str(tmp_path / "out")]) == (1 if failing else 0)
     texts = list(controls.DEMANDS)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from minicam import MinicamError
-from minicam.data.images import image_shape, read_image, read_mask
+from minicam.data.images import image_shape, images_in, read_image, read_mask
 
 
 def noise(height, width, seed=0):
@@ -111,3 +111,11 @@ def test_warnings_of_pillow_are_kept_in_threads_too_and_others_still_come(tmp_pa
         with pytest.raises(UserWarning, match="mine"):
             warnings.warn("mine", stacklevel=1)
     assert not faults
+
+
+def test_the_identity_of_an_image_that_is_gone(tmp_path):
+    Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(tmp_path / "a.png")
+    data = images_in(tmp_path)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(MinicamError, match=r"a.png cannot be read \(No such file or directory\); check the path"):
+        data.identity(0)

@@ -146,3 +146,28 @@ def test_the_mean_of_a_cam_plus_the_bias_is_the_logit():
     logits = network.forward(fixed_batch()[0])
     cam = network.features @ network.params()["CAM_fc/kernel"]  # (N, h, w, K) (K, classes)
     np.testing.assert_allclose(cam.mean((1, 2)) + network.params()["CAM_fc/bias"], logits, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen"), [(None, 0), ("block1_conv1", 0), ("block1_conv2", 1), ("block2_conv1", 3), ("CAM_conv", 6)]
+)
+@pytest.mark.parametrize("learning", [False, True])
+def test_forward_can_start_above_the_frozen_layers(name, frozen, learning):
+    network, (x, _) = fixed_network(deep_gap), fixed_batch()
+    network.train_from(name)
+    assert network.frozen == frozen
+    whole, maps = network.forward(x, learning), network.features
+    features = network.forward_frozen(x)
+    np.testing.assert_array_equal(network.forward(features, learning, start=frozen), whole)
+    np.testing.assert_array_equal(network.features, maps)
+
+
+def test_where_only_the_last_layer_learns_what_gap_averages_is_still_at_hand():
+    network, (x, _) = fixed_network(), fixed_batch()
+    network.train_from("CAM_fc")
+    assert [layer.name for layer in network.layers[network.frozen :]] == ["GAP", "dropout", "CAM_fc"]
+    features = network.forward_frozen(x)
+    logits = network.forward(features, learning=True, start=network.frozen)
+    np.testing.assert_array_equal(network.features, features)
+    network.backward(logits)
+    assert network.grads().keys() == {"CAM_fc/kernel", "CAM_fc/bias"}

@@ -22,23 +22,6 @@ def uninterrupted(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def stop_after(monkeypatch):
-    """stop_after(stage, step): from now on Ctrl-C is pressed right after that step has been logged."""
-    log = Run.log
-
-    def arrange(stage, step, epoch=None):
-        def log_and_stop(self, **row):
-            log(self, **row)
-            if (row["stage"], row["step"], row.get("epoch")) == (stage, step, epoch):
-                monkeypatch.setattr(Run, "log", log)
-                signal.raise_signal(signal.SIGINT)
-
-        monkeypatch.setattr(Run, "log", log_and_stop)
-
-    return arrange
-
-
 def says_how_to_resume(error, folder):
     return error.splitlines()[0] == f"stopped; continue with: python -m minicam.train --resume {folder}"
 

@@ -201,3 +201,11 @@ def test_threads_draw_what_one_thread_draws():
     for (image, mask), (other, other_mask) in zip(alone, together, strict=True):
         np.testing.assert_array_equal(image, other)
         np.testing.assert_array_equal(mask, other_mask)
+
+
+def test_images_are_known_by_their_numbers_and_seed():
+    sets = [synthetic.load(split, seed, 9) for split in ("training", "validation") for seed in (0, 1)]
+    identities = [data.identity(i) for data in sets for i in range(9)]
+    assert len(set(identities)) == len(identities)
+    part = sets[0].subset(np.array([4, 2]))
+    assert [part.identity(i) for i in range(2)] == [sets[0].identity(4), sets[0].identity(2)]

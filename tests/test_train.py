@@ -142,7 +142,7 @@ def test_stage_1_sees_whole_images_and_stage_2_the_crops(tmp_path, monkeypatch):
     """Whatever looks at images, in training and in evaluation, does so through a loader made here."""
     made = []
 
-    def watched(network, dataset, config, stage, workers, crops=None):
+    def watched(network, dataset, config, stage, workers, crops=None, cache=None):
         made.append((dataset.split, stage, crops))
         return loader_for(network, dataset, config, stage, workers, crops)
 

@@ -10,7 +10,7 @@ from minicam import MinicamError
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A set of N images. A subclass says where the pixels come from, by `shape`, `image` and `mask`.
+    """A set of N images. A subclass says where the pixels come from, by `shape`, `image`, `identity` and `mask`.
 
     split    "training", "validation", "test", or whatever the images are
     ids      N names, unique; they stand in the CSV files that a run writes
@@ -40,6 +40,10 @@ class Dataset:
                Sampling from the reduced image is faster, and avoids aliasing.
         box    x0, y0, x1, y1, half-open, in pixels of the original; None is the whole image
         """
+        raise NotImplementedError
+
+    def identity(self, i: int) -> str:
+        """A text for the pixels of the original, found without reading them: where they change, so does it."""
         raise NotImplementedError
 
     def mask(self, i: int) -> np.ndarray | None:

@@ -54,6 +54,7 @@ def colour(rng: np.random.Generator) -> np.ndarray:
 
 GEOMETRY = {"flip": flip, "turn": turn, "rotate": rotate, "crop": crop, "scale": scale}
 NAMES = (*GEOMETRY, "colour")
+FIXED = ("flip", "turn")  # these make a few variants of an image, and no more
 
 
 def parse(text: str) -> tuple[str, ...]:
@@ -74,6 +75,23 @@ def sample(names: tuple[str, ...], rng: np.random.Generator) -> tuple[np.ndarray
         elif name in names:
             colours = colour(rng)
     return geometry, colours
+
+
+def variants(names: tuple[str, ...]) -> list[np.ndarray]:
+    """All that `sample` can draw: 1, 4 or 8 geometries, in whole numbers, the identity first.
+
+    MinicamError where there is no end of them.
+    """
+    endless = [name for name in names if name not in FIXED]
+    if endless:
+        raise MinicamError(
+            f"--cache-features keeps each variant of an image, and --augment {endless[0]} makes them without end; "
+            f"choose from {', '.join(FIXED)}, or none"
+        )
+    flips = [np.diag([x, y, 1.0]) for y in (1, -1) for x in (1, -1)] if "flip" in names else [np.eye(3)]
+    turns = [_rotation(quarter * math.pi / 2).round() for quarter in range(4)] if "turn" in names else [np.eye(3)]
+    found = {tuple((flip @ turn).flat): flip @ turn for flip in flips for turn in turns}
+    return list(found.values())
 
 
 def affine(

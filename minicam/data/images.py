@@ -203,6 +203,14 @@ class FileDataset(Dataset):
     ) -> np.ndarray:
         return read_image(self.paths[i], size, box)
 
+    def identity(self, i: int) -> str:
+        """Where the file is, its size, and when it was last changed."""
+        try:
+            found = os.stat(self.paths[i])
+        except OSError as error:
+            raise MinicamError(f"{self.paths[i]} cannot be read ({error.strerror}); check the path") from None
+        return f"{os.path.abspath(self.paths[i])}, {found.st_size} bytes, changed at {found.st_mtime_ns} ns"
+
     def mask(self, i: int) -> np.ndarray | None:
         """Raises MinicamError where the mask's sides are not in the proportion of the image's, to a pixel."""
         if self.masks[i] is None:

@@ -9,8 +9,9 @@ of 256 px take 400 MB. From the second epoch on there is nothing to read, and au
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,14 +28,16 @@ KEPT_SHARE = 4  # and at most the fourth part of a GPU's memory
 
 @dataclass(frozen=True)
 class Batch:
-    """x float32 (B, size, size, 3), ready for the network; labels int64 (B,); indices (B,) into the data set.
+    """x float32, ready for the network; labels int64 (B,); indices (B,) into the data set.
 
+    start  the number of the layer that x enters: 0 where it is pixels (B, size, size, 3)
     x and labels are on the loader's device.
     """
 
     x: Any
     labels: Any
     indices: np.ndarray
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,29 +88,44 @@ class Loader:
         return self._batches(order, epoch, start)
 
     def _batches(self, order: np.ndarray, epoch: int | None, start: int) -> Iterator[Batch]:
+        with closing(self._read_ahead(lambda i: self._pixels(i, epoch), order, start)) as parts:
+            for indices, pixels in parts:
+                x = self._together(indices, pixels, keep=epoch is not None)
+                yield Batch(x, to_device(self.dataset.labels[indices], self.device), indices)
+
+    def _read_ahead(
+        self, read: Callable[[int], Any], order: np.ndarray, start: int
+    ) -> Iterator[tuple[np.ndarray, list]]:
+        """Of each batch, from number `start` on, its indices and what threads have read: [read(i) for i in indices]."""
         parts = [order[i : i + self.batch] for i in range(start * self.batch, len(order), self.batch)]
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
         ahead: deque[list[Future]] = deque()
-        make = self._sampled if self.device == "cpu" else self._sample
         try:
             for number, indices in enumerate(parts):
                 while number + len(ahead) < min(len(parts), number + 1 + READ_AHEAD):
-                    ahead.append([pool.submit(make, i, epoch) for i in parts[number + len(ahead)]])
-                made = [future.result() for future in ahead.popleft()]
-                if self.device == "cpu":
-                    x = np.stack(made)
-                else:
-                    x = self._sampled_on_device(indices, made, keep=epoch is not None)
-                yield Batch(x, to_device(self.dataset.labels[indices], self.device), indices)
+                    ahead.append([pool.submit(read, i) for i in parts[number + len(ahead)]])
+                yield indices, [future.result() for future in ahead.popleft()]
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def _pixels(self, i: int, epoch: int | None) -> np.ndarray | Sample:
+        """Image number i as the network wants it, or all that a device needs to make that."""
+        return self._sampled(i, epoch) if self.device == "cpu" else self._sample(i, epoch)
+
+    def _together(self, indices: np.ndarray, pixels: list, keep: bool) -> Any:
+        """A batch, float32 (B, size, size, 3), of what `_pixels` has made; `keep` as in `_sampled_on_device`."""
+        return np.stack(pixels) if self.device == "cpu" else self._sampled_on_device(indices, pixels, keep)
+
+    def _drawn(self, i: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """The augmentation of image number i (see `augment.sample`); the identity where there is no epoch."""
+        if epoch is None:
+            return np.eye(3), np.eye(4)
+        # i + 1: NumPy fills short seeds with zeros, so that 0 would be the stream that `shuffled` draws from.
+        return augment.sample(self.names, np.random.default_rng([*self.seed, epoch, i + 1]))
+
     def _sample(self, i: int, epoch: int | None) -> Sample:
         """Image number i, and how to sample it."""
-        geometry, colours = np.eye(3), np.eye(4)
-        if epoch is not None:
-            # i + 1: NumPy fills short seeds with zeros, so that 0 would be the stream that `shuffled` draws from.
-            geometry, colours = augment.sample(self.names, np.random.default_rng([*self.seed, epoch, i + 1]))
+        geometry, colours = self._drawn(i, epoch)
         H, W = self.dataset.shape(i)
         box = (0, 0, W, H) if self.boxes is None else tuple(int(edge) for edge in self.boxes[i])
         pixels = self.kept[i] if i in self.kept else self.dataset.image(i, self.size, box)

@@ -41,6 +41,9 @@ class SyntheticDataset(Dataset):
         x0, y0, x1, y1 = box or (0, 0, SIDE, SIDE)
         return _reduced(*self._picture(i), reduction(min(x1 - x0, y1 - y0), size))
 
+    def identity(self, i: int) -> str:
+        return str(self._picture(i))
+
     def mask(self, i: int) -> np.ndarray:
         return _draw(*self._picture(i))[1]
 
