@@ -8,10 +8,12 @@ that the rest of the library calls, and the type of its first array decides whic
     EmulatorArray     "emulator"   the same kernels, run by `minicam.emulator` on the CPU
 """
 
+import ctypes
 import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -202,6 +204,19 @@ def set_exact(wanted: bool) -> None:
     _exact = wanted
 
 
+def keep_memory() -> None:
+    """Have this process keep what it once had of memory, and use it again, where it runs with the GNU C library.
+
+    An array of some megabytes is given back to the system when nobody uses it. The next one then comes in pages that
+    the system has to find and to clear first, which takes longer than to write something into them.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
+
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of <malloc.h>
 _threads: int | None = None
 _exact = False
 

@@ -216,7 +216,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     options = vars(parser().parse_args(argv))
-    on = device.prepare(options["workers"], options["device"], options["precision"], options["threads"])
+    on = device.prepare(**options)
     given, seeds = given_choices(options), options["seeds"]
     out = options["out"] or new_folder()
     path = options["results"] or (out / "results.json" if given or on != "cpu" else RESULTS)

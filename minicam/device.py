@@ -1,9 +1,9 @@
-"""What --device and --precision mean on this machine: chosen and checked once, before a command does anything else."""
+"""What --device, --precision and their like mean here: chosen and checked once, before a command does anything else."""
 
 import argparse
 
 from minicam import MinicamError, cuda
-from minicam.backend import capability, cupy, gpu_memory, gpu_name, set_threads
+from minicam.backend import capability, cupy, gpu_memory, gpu_name, keep_memory, set_exact, set_threads
 from minicam.emulator.build import compiler
 
 DEVICES = ("auto", "cpu", "cuda", "emulator")
@@ -20,18 +20,25 @@ def add_options(parser: argparse._ActionsContainer, purpose: str) -> None:
     parser.add_argument("--precision", choices=cuda.PRECISIONS, help=text)
     text = "that the CPU computes on (as many as it has cores); they change the time, and no bit of the result"
     parser.add_argument("--threads", type=int, metavar="N", help=text)
+    text = "convolve on the CPU by the direct sum only, which is slower, and rounds ten times less than Winograd's form"
+    parser.add_argument("--exact", action="store_true", help=text)
 
 
-def prepare(workers: int, device: str, precision: str | None, threads: int | None = None) -> str:
-    """Check what was given to the options of `add_options`, set precision and threads, and return the device.
+def prepare(
+    workers: int, device: str, precision: str | None, threads: int | None = None, exact: bool = False, **_: object
+) -> str:
+    """Check what was given to the options of `add_options`, set what is to be set, and return the device.
 
-    Raises MinicamError where this machine cannot do what was asked for, rather than do something else without a word.
+    It takes all options of a command, by name, and looks at its own. Raises MinicamError
+    where this machine cannot do what was asked for, rather than do something else without a word.
     """
     if workers < 1:
         raise MinicamError(f"--workers is {workers}; it must be at least 1")
     set_threads(threads)
+    set_exact(exact)
     device = choose(device)
     cuda.set_precision(choose_precision(device, precision))
+    keep_memory()
     return device
 
 

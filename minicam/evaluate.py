@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = parser().parse_args(argv)
-    on = device.prepare(options.workers, options.device, options.precision, options.threads)
+    on = device.prepare(**vars(options))
     if options.layout is not None and options.data is None:
         raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")
     run = Run.open(options.run)

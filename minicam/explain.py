@@ -149,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = parser().parse_args(argv)
-    on = device.prepare(options.workers, options.device, options.precision, options.threads)
+    on = device.prepare(**vars(options))
     run = Run.open(options.run)
     if options.batch is not None:
         run = Run(run.folder, replace(run.config, batch=options.batch))

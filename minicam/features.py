@@ -28,7 +28,7 @@ import numpy as np
 import PIL
 
 from minicam import MinicamError, __version__, cuda, provenance
-from minicam.backend import gpu_name, to_cpu, to_device
+from minicam.backend import exact, gpu_name, to_cpu, to_device
 from minicam.data import augment
 from minicam.data.loader import Batch, Loader
 from minicam.layers import Conv, MaxPool
@@ -138,6 +138,7 @@ class FeatureLoader(Loader):
             "size": self.size,
             "colour": self.colour.tolist(),
             "precision": cuda.precision(),
+            "exact": exact(),
             **_machine(self.device),
         }
         text = json.dumps(about, indent=2) + "\n"

@@ -78,17 +78,21 @@ def check(config: Config, on: str = "cpu", cache: Path | None = None, crops: int
         demand_room(training, validation, config.epochs, crops)
 
 
-def train(run: Run, workers: int = 2, on: str = "cpu", cache: Path | None = None) -> dict:
+def train(
+    run: Run, workers: int = 2, on: str = "cpu", cache: Path | None = None, recompute: bool = False
+) -> dict:
     """Run both stages in the run's folder, from wherever its checkpoints are, and return the summary's figures.
 
-    on     the device to compute on
-    cache  the folder to keep features in; None: nowhere
+    on         the device to compute on
+    cache      the folder to keep features in; None: nowhere
+    recompute  what backward needs, instead of remembering it
     Raises Interrupted where a signal asked to stop, and MinicamError for bad input.
     """
     config = run.config
     training, validation = open_data(config)
     starts = not run.checkpoint(1).exists() or (config.stage2_from == "start" and not run.checkpoint(2).exists())
     network = build(config, len(training.classes), starts, on)
+    network.recompute = recompute
 
     def whole(dataset: Dataset) -> Loader:
         return loader_for(network, dataset, config, 1, workers, cache=cache)
@@ -112,6 +116,7 @@ def train(run: Run, workers: int = 2, on: str = "cpu", cache: Path | None = None
 
     if config.stage2_from == "start":
         network = build(config, len(training.classes), starts, on)
+        network.recompute = recompute
     probabilities, seconds = second_stage(run, network, (training, validation), (crops, located.crops), workers, cache)
     summary = summary_of(validation, located, probabilities, box_iou, first.seconds + locating + seconds)
     run.write("summary.json", json.dumps(summary, indent=2) + "\n")
@@ -198,6 +203,8 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--out", metavar="DIR", help="folder of the run (a new one under runs/)")
     runs.add_argument("--resume", metavar="RUN", help="continue this run, with the configuration that it has")
     device.add_options(runs, "read and augment images")
+    text = "compute what backward needs again instead of remembering it: the same result in less memory, a third slower"
+    runs.add_argument("--recompute", action="store_true", help=text)
     return p
 
 
@@ -235,7 +242,7 @@ def given_choices(options: dict) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = vars(parser().parse_args(argv))
-    on = device.prepare(options["workers"], options["device"], options["precision"], options["threads"])
+    on = device.prepare(**options)
     given = given_choices(options)
     if options["resume"] is not None:
         clash = [*given, *(["out"] if options["out"] is not None else [])]
@@ -251,13 +258,13 @@ def main(argv: list[str] | None = None) -> None:
         run = Run.create(new_folder() if options["out"] is None else Path(options["out"]), config)
     print(f"run: {run.folder}", flush=True)
     try:
-        print(table(train(run, options["workers"], on, options["cache_features"])))
+        print(table(train(run, options["workers"], on, options["cache_features"], options["recompute"])))
         if on == "cuda":
             print(device.report())
     except (Interrupted, KeyboardInterrupt):
-        names = ("device", "precision", "cache_features")
-        given = [(name.replace("_", "-"), options[name]) for name in names if options[name] not in (None, "auto")]
-        same = "".join(f" --{name} {value}" for name, value in given)
+        names = ("device", "precision", "cache_features", "exact", "recompute")
+        given = {name.replace("_", "-"): options[name] for name in names if options[name] not in (None, "auto", False)}
+        same = "".join(f" --{name}" if value is True else f" --{name} {value}" for name, value in given.items())
         print(f"stopped; continue with: python -m minicam.train --resume {run.folder}{same}", file=sys.stderr)
         raise KeyboardInterrupt from None
 

@@ -124,7 +124,7 @@ def planted(tmp_path, monkeypatch):
     [
         ("gap.cu", "y[o] = total / HW;", "y[o] = total / (HW - 1);", "GAP forward (float32)"),
         ("gap.cu", "dx[i] = dy[n * C + c] / HW;", "dx[i] = dy[c] / HW;", "GAP backward (float32)"),
-        ("maxpool.cu", "value > best", "value >= best - 0.001f", "block1_pool forward (float32)"),
+        ("maxpool.cu", "value > best", "value >= best - 0.001f", "block1_pool backward (float32)"),
         ("conv_tiled.cu", "total += b[k];", "total += k ? b[k] : 0;", "block1_conv1 forward (float32)"),
         ("sgd.cu", "next = momentum * v +", "next = v +", "sgd forward (float32)"),
         ("softmax_loss.cu", "? 1 : 0)) / N", "? 1 : 0))", "softmax_loss backward (float32)"),

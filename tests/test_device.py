@@ -151,3 +151,11 @@ def test_threads_are_set_and_checked(monkeypatch):
     assert (backend.threads(), backend._pool()._max_workers) == (every, every)
     assert refused(device.prepare, 1, "cpu", None, 0) == "--threads is 0; it must be at least 1"
     assert backend.threads() == every
+
+
+def test_exactness_is_set_for_this_command_only(monkeypatch):
+    monkeypatch.setattr(backend, "_exact", False)
+    device.prepare(1, "cpu", None, exact=True, out="an option that others look at")
+    assert backend.exact()
+    device.prepare(1, "cpu", None)
+    assert not backend.exact()

@@ -155,3 +155,39 @@ def test_dropout_acts_only_in_learning_and_by_seed_and_step():
     np.testing.assert_array_equal(logits(1, 2), logits(1, 2))
     assert (logits(1, 2) != logits(1, 3)).any()
     assert (logits(1, 2) != logits(2, 2)).any()
+
+
+# --- recomputing instead of remembering ---
+
+
+@pytest.mark.parametrize(
+    ("make", "train_from"),
+    [(deep_gap, None), (deep_gap, "block1_conv2"), (deep_gap, "block2_conv2"), (small_gap, None),
+     (small_gap, "block2_conv1"), (small_gap, "CAM_conv")],
+)  # fmt: skip
+def test_recomputed_gradients_are_the_same_to_the_bit(make, train_from):
+    x, labels = fixed_batch()
+    gradients = []
+    for recompute in (False, True):
+        network = fixed_network(make)
+        network.train_from(train_from)
+        network.recompute = recompute
+        loss, grads = loss_and_gradients(network, x, labels)
+        gradients.append({"loss": loss, **grads})
+        assert network.entered == {}
+        assert all(layer.memory is None for layer in network.layers[network.first_learning :])
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, gradient in gradients[0].items():
+        np.testing.assert_array_equal(gradients[1][name], gradient, err_msg=name)
+
+
+def test_recomputing_remembers_only_what_enters_each_block(rng):
+    network = deep_gap(dtype=np.float32)
+    network.recompute = True
+    network.forward(rng.standard_normal((2, 40, 40, 3)).astype(np.float32), learning=True)
+    assert {i: x.shape[1:] for i, x in network.entered.items()} == {0: (40, 40, 3)}
+    pool = [layer.name for layer in network.layers].index("block1_pool")
+    assert all(layer.memory is None for layer in network.layers[: pool + 1])
+    assert all(layer.memory is not None for layer in network.layers[pool + 1 :])
+    network.forget()
+    assert network.entered == {}

@@ -74,6 +74,24 @@ def test_maxpool(shape, rng, backend):
     near_float64(backend, lambda dy, argmax: maxpool.backward(dy, argmax, shape), dy, argmax)
 
 
+@pytest.mark.parametrize("shape", [(2, 7, 5, 3), (1, 1, 4, 2), (3, 6, 6, 1)], ids=str)
+def test_maxpool_without_argmax(shape, rng, backend):
+    x = tie_free(shape, rng)
+    y, argmax = backend(maxpool.forward, x, need_argmax=False)
+    assert argmax is None
+    np.testing.assert_array_equal(y, backend(maxpool.forward, x)[0])
+
+
+def test_maxpool_above_a_relu_takes_its_gradient(rng, backend):
+    """Where nothing in a window was positive, the ReLU below lets nothing by."""
+    x = np.maximum(tie_free((2, 7, 5, 3), rng) - 0.5, 0)
+    y, argmax = backend(maxpool.forward, x)
+    dy = rng.standard_normal(y.shape)
+    assert 0.1 < (y == 0).mean() < 0.9
+    below = backend(relu.backward, backend(maxpool.backward, dy, argmax, x.shape), x)
+    np.testing.assert_array_equal(backend(maxpool.backward, dy, argmax, x.shape, y), below)
+
+
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(shape=st.tuples(*[st.integers(1, n) for n in (3, 7, 7, 4)]), seed=st.integers(0, 99))
 def test_maxpool_with_ties_on_any_shape(shape, seed, backend):

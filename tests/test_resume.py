@@ -51,6 +51,15 @@ def test_the_way_to_go_on_names_the_device(stop_after, tmp_path, capsys):
     assert line.endswith(f"--resume {run} --device emulator --precision float32")
 
 
+def test_recomputing_ends_with_the_same_and_the_way_to_go_on_names_it(stop_after, uninterrupted, tmp_path, capsys):
+    run = tmp_path / "run"
+    stop_after(1, 1)
+    assert main([*tiny.options(), "--out", str(run), "--recompute", "--exact"]) == 130
+    assert capsys.readouterr().err.splitlines()[0].endswith(f"--resume {run} --exact --recompute")
+    assert main(["--resume", str(run), "--recompute"]) == 0
+    tiny.assert_same_run(uninterrupted, run)
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 def test_stopped_while_the_last_epoch_is_validated(stage, stop_after, uninterrupted, tmp_path, capsys):
     """The stage is finished then, and saved; but the user asked, and the other stage is not begun."""

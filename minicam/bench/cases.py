@@ -170,14 +170,14 @@ def both(
 
 
 def maxpool_cases(place: Place, layer: MaxPool, host_x: np.ndarray, count: int) -> list[Case]:
-    """Both directions of max-pooling; the first and the last image are checked."""
+    """Both directions of max-pooling; the first and the last image are checked. What is the maximum shows backward."""
     N, H, W, C = host_x.shape
     host_dy, ends = place.normal(N, H // 2, W // 2, C), [(0,), (N - 1,)]
     x, dy = place.put(host_x, host_dy)
     _, argmax = maxpool.forward(x)
     y, position = maxpool_of(at(host_x, ends))
     dx = maxpool_dx_of(at(host_dy, ends), position, H, W)
-    forward = lambda: maxpool.forward(x), lambda got, _: [(at(got[0], ends), y), (at(got[1], ends), position)]
+    forward = lambda: maxpool.forward(x, need_argmax=False)[0], lambda got, _: [(at(got, ends), y)]
     backward = lambda: maxpool.backward(dy, argmax, x.shape), lambda got, _: [(at(got, ends), dx)]
     return both(place, layer, count, x, dy, "data", (forward, backward))
 

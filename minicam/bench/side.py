@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 import minicam
 from minicam import MinicamError
-from minicam.backend import set_threads
+from minicam.backend import keep_memory, set_threads
 from minicam.bench import step
 from minicam.bench.cases import Place
 from minicam.bench.clock import wall
@@ -87,6 +87,8 @@ def serve(who: str, network: str) -> None:
     twins = {memory: Twin(torch, memory) for memory in FORMATS if torch}
     if torch:  # its first update imports what other programs have no use for
         torch.optim.SGD([torch.zeros(1, requires_grad=True)]).step()
+    else:
+        keep_memory()  # as every command of ours does
     before = resident()
     key: Key | None = None
     run: Callable[[], Any] | None = None
