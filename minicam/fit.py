@@ -123,6 +123,7 @@ def _fit(run: Run, stage: int, network: Network, training: Loader, validation: L
                         raise diverged(f"the loss is {loss}", step)
                     network.backward(softmax_loss.backward(p, batch.labels))
                     optimiser.step(network.params(), network.grads(), rate)
+                    network.forget()  # or the gradients would lie about while the next step needs most memory
                     progress.batch += 1
                     run.log(stage=stage, step=step, loss=loss, lr=config.lr * rate)
                     bar.update(len(batch.labels))

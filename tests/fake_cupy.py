@@ -49,6 +49,11 @@ class ndarray(np.ndarray):  # noqa: N801 - CuPy's name
         assert not isinstance(value, np.ndarray) or isinstance(value, ndarray), "Unsupported type numpy.ndarray"
         super().__setitem__(key, value)
 
+    def __array_function__(self, function, types, args, kwargs):
+        """NumPy's functions ask it, too. Their new arrays are on the GPU, and take memory there."""
+        result = super().__array_function__(function, types, args, kwargs)
+        return place(result.view(np.ndarray)) if function is np.zeros_like else result
+
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         for value in inputs:
             assert not isinstance(value, np.ndarray) or isinstance(value, ndarray), "Unsupported type numpy.ndarray"

@@ -51,6 +51,7 @@ def training_step(network: Network, x: Any, labels: Any, optimiser: SGD) -> Call
     """A function that does a step on arrays of the network's device, and returns the loss."""
 
     def run() -> Any:
+        network.forget()
         loss, p = softmax_loss.forward(network.forward(x, learning=True), labels)
         network.backward(softmax_loss.backward(p, labels))
         optimiser.step(network.params(), network.grads())
