@@ -1,7 +1,8 @@
 """What minicam costs, in time and memory, and kernels by the compiler's account.
 
     python -m minicam.bench cpu       VGG16-GAP and its layers, beside PyTorch
-    python -m minicam.bench gpu       the same on a GPU
+    python -m minicam.bench profile   where the time of a step goes
+    python -m minicam.bench gpu       VGG16-GAP and its layers on a GPU
     python -m minicam.bench data      reading photographs, beside Pillow
     python -m minicam.bench kernels   registers and spills; needs no GPU
 """
@@ -52,6 +53,25 @@ def cpu(options: argparse.Namespace) -> int:
     out = options.json or Path("results") / f"cpu-{slug(where['cpu'])}{'-quick' if options.quick else ''}.json"
     command = said("cpu", **asked, threads=options.threads)
     write(out, about(command) | {"machine": where, "torch": bench.torch, "threads": bench.threads} | results)
+    print(f"written to {out}")
+    return 0
+
+
+def profile(options: argparse.Namespace) -> int:
+    """Find out where the time of a training step on the CPU goes: into which layers, and into what they do."""
+    from minicam import backend
+    from minicam.bench import profile
+    from minicam.provenance import machine
+    from minicam.results import about, slug, write
+
+    at_least(options, batch=1, size=SMALLEST, repeats=1)
+    backend.set_threads(options.threads)
+    asked, where = {name: getattr(options, name) for name in ("network", "batch", "size", "repeats")}, machine()
+    found = profile.measure(**asked, threads=backend.threads())
+    print(profile.report(found))
+    out = options.json or Path("results") / f"profile-{slug(where['cpu'])}.json"
+    command = said("profile", **asked, threads=options.threads)
+    write(out, about(command) | {"machine": where, "threads": backend.threads()} | found)
     print(f"written to {out}")
     return 0
 
@@ -119,7 +139,7 @@ def said(name: str, **options: object) -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line, one subcommand a function above."""
     top = Parser("python -m minicam.bench", description=__doc__, formatter_class=HelpFormatter)
-    commands = top.add_subparsers(required=True, metavar="{cpu,gpu,data,kernels}")
+    commands = top.add_subparsers(required=True, metavar="{cpu,profile,gpu,data,kernels}")
 
     def add(function: object) -> argparse.ArgumentParser:
         text = function.__doc__
@@ -136,6 +156,14 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--threads", type=int, metavar="N", help="ours and PyTorch's (as many as there are cores)")
     sub.add_argument("--repeats", type=int, default=5, metavar="N", help="times that each thing is timed")
     text = "what was measured (results/cpu-<name of the processor>.json; after --quick cpu-<...>-quick.json)"
+    sub.add_argument("--json", type=Path, metavar="FILE", help=text)
+    sub = add(profile)
+    sub.add_argument("--batch", type=int, default=8, metavar="N", help="images")
+    sub.add_argument("--size", type=int, default=224, metavar="PIXELS", help="of a side of an image")
+    sub.add_argument("--network", choices=("vgg16_gap", "small_gap"), default="vgg16_gap", help="which one")
+    sub.add_argument("--threads", type=int, metavar="N", help="to compute on (as many as there are cores)")
+    sub.add_argument("--repeats", type=int, default=5, metavar="N", help="steps, of which the means are shown")
+    text = "what was measured (results/profile-<name of the processor>.json)"
     sub.add_argument("--json", type=Path, metavar="FILE", help=text)
     sub = add(gpu)
     sub.add_argument("--batch", type=int, default=64, metavar="N", help="images")

@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from minicam.backend import keep_memory
 from minicam.bench import step
 from minicam.bench.cases import Place, layer_cases
 from minicam.bench.clock import in_turn, wall
@@ -77,6 +78,7 @@ def measure(bench: Bench) -> dict:
     Raises MinicamError where a result is wrong, and where memory does not suffice.
     """
     deadline = time.perf_counter() + QUICK if bench.quick else np.inf
+    keep_memory()
     use_threads(bench.threads)
     best = {"gbytes_per_second": None, "tflops": {"float32": None}}
     if not bench.quick:

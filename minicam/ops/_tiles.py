@@ -117,8 +117,9 @@ LARGE_PAGE = 1 << 21
 def scratch(name: str, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
     """An array for what is made on the way. Each thread has the memory for one of each name: the next call takes it.
 
-    It begins with one of the processor's large pages, which NumPy asks for in arrays of 4 MB or more: what a 36th of it
-    apart in small pages, the processor would spend a third of its time on looking up where these are.
+    It begins where a large page of memory (2 MB) may, and is long enough for NumPy to ask the system for such pages. In
+    small ones (4 kB) the transforms, which write to 36 places in turn, took half as much time again, as the processor
+    keeps the addresses of only so many pages at hand.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if getattr(_held, name, np.empty(0)).nbytes < size:

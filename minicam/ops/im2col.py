@@ -26,14 +26,15 @@ def forward(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = False) -> 
     (N, H, W, _), (R, S, _, K) = x.shape, w.shape
     y = np.empty((N, H, W, K), x.dtype)
     w = w.reshape(-1, K)  # (R*S*C, K)
+    biases, zeros = np.tile(b.astype(y.dtype), W), np.zeros(W * K, y.dtype)  # for a row of pixels: long loops are fast
 
     def part(blocks: list[Block]) -> None:
         for images, rows, patches in _patches(x, R, S, blocks):
-            block = y[images, rows].reshape(-1, K)  # a view: a block is rows of one image, or whole images
-            np.matmul(patches, w, out=block)  # (pixels, R*S*C) (R*S*C, K) -> (pixels, K)
-            block += b
+            lines = y[images, rows].reshape(-1, W * K)  # a view: a block is rows of one image, or whole images
+            np.matmul(patches, w, out=lines.reshape(-1, K))  # (pixels, R*S*C) (R*S*C, K) -> (pixels, K)
+            lines += biases
             if relu:
-                np.maximum(block, 0, out=block)
+                np.maximum(lines, zeros, out=lines)
 
     each(part, _parts(x, R, S, PARTS))
     return y

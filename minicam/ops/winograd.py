@@ -39,8 +39,7 @@ In NumPy both transforms are one product with a 36x36 (or 16x36) matrix, the Kro
 that is more arithmetic than going by rows and columns, but done in BLAS, at once, and so in less time.
 
 Sources: Winograd, "Arithmetic Complexity of Computations" (1980); Lavin and Gray, "Fast Algorithms for Convolutional
-Neural Networks" (2016), section 4, has the tiles and the products over channels; for dw from dy's own transform we know
-of none.
+Neural Networks" (2016), section 4, which has the tiles and the products over channels.
 """
 
 from collections.abc import Sequence
@@ -83,8 +82,6 @@ A, B, G = matrices()
 # For rows and columns at once, (36, 16), (36, 36) and (36, 9).
 A2, B2, G2 = (np.kron(m, m) for m in (A, B, G))
 G2_TURNED = np.kron(G[:, ::-1], G[:, ::-1])
-ALL = PATCH * PATCH  # pairs of points
-ONES = POINTS.index(1) * PATCH + POINTS.index(1)  # the pair (1, 1)
 
 
 def suits(x_shape: Sequence[int], w_shape: Sequence[int], backward: bool = False) -> bool:
@@ -112,7 +109,7 @@ def forward(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = False) -> 
     def work(group: Group) -> None:
         V, M = (scratch(name, (ALL, group.count, width), x.dtype) for name, width in (("V", C), ("M", K)))
         group.run(lambda tiles: _evaluate(B2, _columns(x, tiles, PATCH), tiles, V), group.pieces)
-        group.run(lambda p: np.matmul(V[p], U[p], out=M[p]), group.points)  # 36 times (tiles, C) (C, K) -> (tiles, K)
+        group.run(lambda p: _multiply(V[p], U[p], M[p]), group.points)  # 36 times (tiles, C) (C, K) -> (tiles, K)
         M[ONES] += b
         group.run(lambda tiles: _interpolate(M, tiles, y, relu), group.pieces)
 
@@ -141,11 +138,11 @@ def backward(
 
         def product(p: slice) -> None:
             out = dU[p] if first else scratch("dU", dU[p].shape, x.dtype)
-            np.matmul(X[p].swapaxes(1, 2), V[p], out=out)  # 36 times (C, tiles) (tiles, K) -> (C, K)
+            _multiply(X[p].swapaxes(1, 2), V[p], out)  # 36 times (C, tiles) (tiles, K) -> (C, K)
             if not first:
                 dU[p] += out
             if need_dx:
-                np.matmul(V[p], turned[p], out=X[p])  # 36 times (tiles, K) (K, C) -> (tiles, C); x is not needed now
+                _multiply(V[p], turned[p], X[p])  # 36 times (tiles, K) (K, C) -> (tiles, C); x is not needed now
 
         db += sum(group.run(transform, group.pieces))
         group.run(product, group.points)
@@ -237,17 +234,25 @@ def _evaluate(matrix: np.ndarray, columns: np.ndarray, tiles: Tiles, V: np.ndarr
     np.matmul(matrix.astype(V.dtype), blocks, out=out)
 
 
+def _multiply(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+    """out = left @ right, for each of some pairs of points: here are three quarters of the arithmetic."""
+    np.matmul(left, right, out=out)
+
+
 def _interpolate(M: np.ndarray, tiles: Tiles, y: np.ndarray, relu: bool = False) -> None:
     """Write into y (N, H, W, K) what M (36, all tiles, K) gives at these tiles: A^T M A."""
     (count, height, J), (_, H, W, K) = tiles.shape, y.shape
     rows = slice(TILE * tiles.rows.start, min(TILE * tiles.rows.stop, H))
     blocks = M[:, tiles.within].reshape(ALL, count, height, J * K).transpose(1, 2, 0, 3)
     made = scratch("columns", (count, height, TILE, TILE, J, K), M.dtype)
-    np.matmul(A2.T.astype(M.dtype), blocks, out=made.reshape(count, height, TILE * TILE, J * K))
+    lines = made.reshape(count, height, TILE * TILE, J * K)
+    np.matmul(A2.T.astype(M.dtype), blocks, out=lines)
+    if relu:
+        np.maximum(lines, np.zeros(J * K, M.dtype), out=lines)  # NumPy is twice as fast with two arrays as with a 0
     made = made.swapaxes(3, 4)  # (images, rows of tiles, 4, J, 4, K)
     fits = (rows.stop - rows.start, W) == (TILE * height, TILE * J)
     out = y[tiles.images, rows].reshape(made.shape) if fits else scratch("pixels", made.shape, M.dtype)
-    np.maximum(made, 0, out=out) if relu else np.copyto(out, made)
+    np.copyto(out, made)
     if not fits:
         y[tiles.images, rows] = out.reshape(count, TILE * height, TILE * J, K)[:, : rows.stop - rows.start, :W]
 
