@@ -6,8 +6,14 @@ from gradcheck import relative_error
 from networks import deep_gap, fixed_batch, fixed_network, loss_and_gradients
 
 from minicam import backend
+from minicam.config import make
+from minicam.inference import loader_for
 from minicam.model import small_gap, vgg16_gap
 from minicam.ops import im2col, winograd
+from minicam.optim import SGD
+from minicam.train import build, open_data
+
+WEIGHTS = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
 @pytest.fixture(autouse=True)
@@ -16,12 +22,12 @@ def always(monkeypatch):
     monkeypatch.setattr(winograd, "suits", lambda x, w, backward=False: w[:2] == (3, 3))
 
 
-@pytest.mark.parametrize("make", [small_gap, deep_gap])
-def test_whole_networks_have_the_same_gradients_in_float64(make):
-    loss, gradients = loss_and_gradients(fixed_network(make), *fixed_batch())
+@pytest.mark.parametrize("network", [small_gap, deep_gap])
+def test_whole_networks_have_the_same_gradients_in_float64(network):
+    loss, gradients = loss_and_gradients(fixed_network(network), *fixed_batch())
     backend.set_exact(True)
     try:
-        exact_loss, exact = loss_and_gradients(fixed_network(make), *fixed_batch())
+        exact_loss, exact = loss_and_gradients(fixed_network(network), *fixed_batch())
     finally:
         backend.set_exact(False)
     assert loss == pytest.approx(exact_loss, rel=1e-10)
@@ -55,3 +61,27 @@ def test_vgg16_gap_in_float32_layer_by_layer_and_as_a_whole(rng):
         backend.set_exact(False)
     for name, gradient in whole.items():
         assert relative_error(gradient, exact[name]) < 2e-2, name
+
+
+@pytest.mark.real
+def test_fine_tuning_from_the_real_weights_has_the_losses_of_the_exact_form(real):
+    """Six steps of four images; from the second on, they depend on all gradients before."""
+    losses = []
+    for exact in (False, True):
+        config = make(data=str(real / "isic2017"), weights=str(real / "weights" / WEIGHTS), limit=24, batch=4, size=96)
+        training, _ = open_data(config)
+        network = build(config, len(training.classes))
+        optimiser, found = SGD(config.lr, config.momentum, config.weight_decay, config.rates), []
+        backend.set_exact(exact)
+        try:
+            for step, batch in enumerate(loader_for(network, training, config, 1, 2).shuffled(0)):
+                network.seed_dropout(0, step)
+                loss, gradients = loss_and_gradients(network, batch.x, batch.labels)
+                optimiser.step(network.params(), gradients)
+                found.append(float(loss))
+        finally:
+            backend.set_exact(False)
+        losses.append(found)
+    assert len(losses[0]) == 6
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0, atol=1e-3)
