@@ -11,6 +11,7 @@ that the rest of the library calls, and the type of its first array decides whic
 import ctypes
 import functools
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -166,17 +167,31 @@ def first_line(error: BaseException) -> str:
 def each(function: Callable, items: Sequence) -> list:
     """[function(item) for item in items], on all threads: NumPy lets others run while it works on large arrays.
 
+    The calling thread is one of them, so that little work is done before another has woken up. Each takes the next
+    item that nobody has; after an error nobody takes one.
+
     Inside, BLAS keeps to one thread: two libraries that both fill the machine with threads slow each other down.
     What the caller's `np.errstate` says holds there, too; threads do not see it by themselves.
     """
-    errors = np.geterr()
+    errors, left, results = np.geterr(), iter(range(len(items))), [None] * len(items)
 
-    def one(item: Any) -> Any:
-        with np.errstate(**errors):
-            return function(item)
+    def work() -> None:
+        try:
+            with np.errstate(**errors):
+                for i in left:
+                    results[i] = function(items[i])
+        finally:
+            deque(left, maxlen=0)
 
     with _blas().limit(limits=1, user_api="blas"):
-        return list(_pool().map(one, items))
+        helpers = [_pool().submit(work) for _ in range(min(threads(), len(items)) - 1)]
+        try:
+            work()
+        finally:
+            for helper in helpers:
+                if not helper.cancel():
+                    helper.result()
+    return results
 
 
 def threads() -> int:
@@ -223,7 +238,7 @@ _exact = False
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads(), thread_name_prefix="minicam")
+    return ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="minicam")
 
 
 @functools.cache

@@ -50,6 +50,14 @@ def test_turns_of_a_square_are_exactly_its_quarter_turns(rng):
     assert kinds_of("turn", images) == {0, 1, 2, 3}
 
 
+def test_flips_and_turns_are_in_whole_numbers_so_that_their_maps_keep_to_the_axes():
+    for seed in SEEDS:
+        geometry, _ = augment.sample(("flip", "turn"), np.random.default_rng(seed))
+        np.testing.assert_array_equal(geometry, geometry.round())
+        affine = augment.affine(geometry, (10.3, 20, 47.1, 81), (7, 7))
+        assert (affine[0, 1] == affine[1, 0] == 0) != (affine[0, 0] == affine[1, 1] == 0)
+
+
 @pytest.mark.parametrize("name", ["flip", "turn"])
 def test_flips_and_turns_undone_give_the_image_back(name, rng):
     image = rng.uniform(0, 255, (6, 6, 3))

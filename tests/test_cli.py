@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -150,7 +151,7 @@ def test_each_keeps_the_order_whoever_is_done_first():
     first, done = threading.Event(), []
 
     def slow_at_first(i):
-        if i == 0 and backend._pool()._max_workers > 1:
+        if i == 0 and backend.threads() > 1:
             first.wait(10)
         done.append(i)
         first.set()
@@ -161,9 +162,41 @@ def test_each_keeps_the_order_whoever_is_done_first():
     assert backend.each(slow_at_first, []) == []
 
 
-def test_an_error_within_each_is_the_callers():
+@pytest.fixture(params=[1, 2, 5])
+def threads(request):
+    backend.set_threads(request.param)
+    yield request.param
+    backend.set_threads(None)
+
+
+def test_an_error_within_each_is_the_callers_and_ends_the_work(threads):
+    done = []
+
+    def divide(i):
+        done.append(i)
+        time.sleep(0.01 * i)
+        return 1 / i
+
     with pytest.raises(ZeroDivisionError):
-        backend.each(lambda i: 1 / i, [2, 1, 0, 3])
+        backend.each(divide, [0] + [1] * 50)
+    assert len(done) <= 2 * threads
+
+
+def test_each_works_on_as_many_threads_as_are_set_the_callers_among_them(threads):
+    together = threading.Barrier(threads)
+
+    def thread(_):
+        together.wait(10)  # nobody comes here twice before all have come
+        return threading.current_thread()
+
+    found = set(backend.each(thread, range(threads)))
+    assert len(found) == threads
+    assert threading.current_thread() in found
+
+
+def test_each_within_each(threads):
+    inner = backend.each(lambda i: backend.each(lambda j: 10 * i + j, range(4)), range(3))
+    assert inner == [[0, 1, 2, 3], [10, 11, 12, 13], [20, 21, 22, 23]]
 
 
 def test_within_each_blas_keeps_to_one_thread_and_gets_them_back():

@@ -29,7 +29,7 @@ def test_blocks_of_patches(block_bytes, blocks, rng, monkeypatch):
     monkeypatch.setattr(im2col, "BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(im2col, "DW_PIXELS", 30)  # several parts for dw, too
     parts = im2col._parts(x, 3, 3, 4)
-    assert len(parts) == 4
+    assert len(parts) == min(4, len(blocks))
     assert [(i.stop - i.start, r.stop - r.start) for part in parts for i, r in part] == blocks
     assert relative_error(im2col.forward(x, w, b), naive) < 1e-12
     for mine, theirs in zip(im2col.backward(dy, x, w), gradients, strict=True):

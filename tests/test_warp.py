@@ -70,6 +70,59 @@ def test_maps_from_pixel_to_pixel_are_exact(case, dtype, rng, backend):
     np.testing.assert_array_equal(y, expected(x))
 
 
+# Maps that keep to the axes, in parts of the image's sides, with what they are.
+ALONG_AXES = {
+    "reduced": [[1, 0, 0], [0, 1, 0]],
+    "flipped, enlarged": [[-0.21, 0, 0.68], [0, 0.33, 0.11]],
+    "turned, cropped": [[0, -0.6, 0.83], [0.6, 0, 0.21]],
+    "turned, flipped": [[0, 1, 0], [1, 0, 0]],
+    "beyond the edges": [[2.3, 0, -0.7], [0, -1.9, 1.6]],
+    "turned, beyond the edges": [[0, 1.7, -0.4], [-2.2, 0, 1.7]],
+    "outside": [[0.5, 0, 1.4], [0, 0.5, -2]],
+    "all from one place": [[0, 0, 0.37], [0, 0, 0.61]],
+}
+
+
+def along_axes(case, shape, size):
+    """The map (2, 3) in pixels, for images (H, W) and outputs (P, Q)."""
+    (H, W), (P, Q) = shape, size
+    return np.diag([W, H]) @ ALONG_AXES[case] @ np.diag([1 / Q, 1 / P, 1])
+
+
+@pytest.mark.parametrize("case", ALONG_AXES)
+@pytest.mark.parametrize("shape", [(23, 17), (1, 9), (9, 1), (1, 1)], ids=str)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_maps_along_the_axes_equal_the_loops_and_any_map(case, shape, dtype, rng):
+    """The same map, sheared by next to nothing, goes the way of those that do not keep to the axes."""
+    size = (7, 13)
+    x, affine = rng.integers(0, 256, (1, *shape, 3)).astype(dtype), along_axes(case, shape, size)
+    y = warp.forward(x, affine[None], size, None, np.float64)
+    assert relative_error(y, warp.forward_naive(x.astype(float), affine[None], size, None, np.float64)) < 1e-12
+    sheared = affine + 1e-13 * np.array([[1, 1, 0], [1, 1, 0]])
+    assert relative_error(y, warp.forward(x, sheared[None], size, None, np.float64)) < 1e-10
+    assert relative_error(warp.forward(x, affine[None], size), y) < 1e-5
+
+
+def test_images_of_one_call_have_maps_of_their_own(rng, backend):
+    affine = np.stack([*(along_axes(case, (14, 9), (8, 11)) for case in ALONG_AXES), *random_affine(3, rng)])
+    affine = affine[rng.permutation(len(affine))]
+    x, colour = rng.integers(0, 256, (len(affine), 14, 9, 3), np.uint8), rng.standard_normal((len(affine), 2, 4))
+    before = x.copy(), affine.copy(), colour.copy()
+    y = backend(warp.forward, x, affine, (8, 11), colour, np.float64)
+    assert relative_error(y, warp.forward_naive(x.astype(float), affine, (8, 11), colour, np.float64)) < 1e-12
+    for given, kept in zip((x, affine, colour), before, strict=True):
+        np.testing.assert_array_equal(given, kept)
+
+
+@pytest.mark.parametrize("block", [1, 20, 10**6])
+def test_blocks_change_nothing(block, rng, monkeypatch):
+    x = rng.integers(0, 256, (3, 14, 9, 3), np.uint8)
+    affine = np.stack([along_axes("reduced", (14, 9), (7, 8)), IDENTITY[[1, 0]], *random_affine(1, rng)])
+    expected = warp.forward(x, affine, (7, 8))
+    monkeypatch.setattr(warp, "BLOCK_PIXELS", block)
+    np.testing.assert_array_equal(warp.forward(x, affine, (7, 8)), expected)
+
+
 def test_half_way_between_two_pixels_is_their_mean(backend):
     x = np.array([[10.0, 20, 60], [30, 40, 80]])[None, :, :, None]
     y = backend(warp.forward, x, np.array([[[1, 0, 0.5], [0, 1, 0.5]]]), (1, 2))
@@ -129,10 +182,10 @@ def test_views_that_are_not_contiguous_give_the_same(rng, backend):
     x = rng.integers(0, 256, (2, 14, 9, 3), np.uint8)
     view = x[:, ::2, 1:-3, ::-1]
     assert not view.flags.c_contiguous
-    affine, colour = random_affine(2, rng), rng.standard_normal((2, 3, 4))
-    np.testing.assert_array_equal(
-        backend(warp.forward, view, affine, (6, 5), colour), backend(warp.forward, view.copy(), affine, (6, 5), colour)
-    )
+    colour = rng.standard_normal((2, 3, 4))
+    for affine in (random_affine(2, rng), np.stack([IDENTITY, IDENTITY[[1, 0]]])):
+        y = backend(warp.forward, view, affine, (6, 5), colour)
+        np.testing.assert_array_equal(y, backend(warp.forward, view.copy(), affine, (6, 5), colour))
 
 
 def test_coordinates_are_exact_in_large_images(backend):

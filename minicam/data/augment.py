@@ -21,7 +21,7 @@ def flip(rng: np.random.Generator) -> np.ndarray:
 
 def turn(rng: np.random.Generator) -> np.ndarray:
     """Rotate by 0, 90, 180 or 270 degrees."""
-    return _rotation(rng.integers(4) * math.pi / 2)
+    return _quarters(rng.integers(4))
 
 
 def rotate(rng: np.random.Generator) -> np.ndarray:
@@ -89,7 +89,7 @@ def variants(names: tuple[str, ...]) -> list[np.ndarray]:
             f"choose from {', '.join(FIXED)}, or none"
         )
     flips = [np.diag([x, y, 1.0]) for y in (1, -1) for x in (1, -1)] if "flip" in names else [np.eye(3)]
-    turns = [_rotation(quarter * math.pi / 2).round() for quarter in range(4)] if "turn" in names else [np.eye(3)]
+    turns = [_quarters(count) for count in range(4)] if "turn" in names else [np.eye(3)]
     found = {tuple((flip @ turn).flat): flip @ turn for flip in flips for turn in turns}
     return list(found.values())
 
@@ -110,3 +110,8 @@ def affine(
 def _rotation(angle: float) -> np.ndarray:
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+
+
+def _quarters(count: int) -> np.ndarray:
+    """Quarter turns in whole numbers: math.cos(math.pi / 2) is not quite 0, and a map with it not along the axes."""
+    return _rotation(count * math.pi / 2).round()

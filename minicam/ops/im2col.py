@@ -73,13 +73,14 @@ def _masked(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _parts(x: np.ndarray, R: int, S: int, parts: int) -> list[list[Block]]:
-    """Cut the work on x into blocks, some rows of one image or some whole images, and these into so many parts."""
+    """Cut the work on x into blocks, some rows of one image or some whole images, these into up to so many parts."""
     N, H, W, C = x.shape
     row_bytes = W * R * S * C * x.itemsize
     n, p = max(1, BLOCK_BYTES // (row_bytes * H)), min(H, max(1, BLOCK_BYTES // row_bytes))
     blocks = [
         (slice(i, min(i + n, N)), slice(j, min(j + p, H))) for i in range(0, N, n) for j in range(0, H, p)
     ]
+    parts = max(1, min(parts, len(blocks)))
     return [blocks[i * len(blocks) // parts : (i + 1) * len(blocks) // parts] for i in range(parts)]
 
 

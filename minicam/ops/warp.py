@@ -10,6 +10,11 @@ are all cases of it, so that any chain of them touches the pixels once. Nothing 
 
 Outside the input its edge pixels repeat. Coordinates are computed in float64: in float32 a map of 6000 pixels would
 be off by thousandths of a pixel.
+
+Most maps keep to the axes: resizing, crops, flips, quarter turns. There the mean of four is a mean of two along the
+rows, and then one down the columns. Which pixels it takes, and how much of each, follows from P + Q positions instead
+of P * Q pairs of them, and a row is read as a whole. Other maps take twice as long: each sample has four pixels of its
+own, which are read one by one.
 """
 
 import math
@@ -19,6 +24,8 @@ import numpy as np
 
 from minicam import cuda
 from minicam.backend import by_array, device_of, empty, to_device
+
+BLOCK_PIXELS = 1 << 13
 
 
 def forward_naive(
@@ -52,26 +59,85 @@ def forward_numpy(
     dtype: type = np.float32,
 ) -> np.ndarray:
     """y (N, P, Q, K) of `dtype`, float32 or float64, from x of any real dtype, uint8 among them."""
-    (N, H, W, C), (P, Q) = x.shape, size
-    across, down = np.arange(Q) + 0.5, (np.arange(P) + 0.5)[:, None]
-    y = np.empty((N, P, Q, C), dtype)
-    for image, a, sampled in zip(x, np.asarray(affine, np.float64), y, strict=True):
-        i0, i1, i = _neighbours(a[1, 0] * across + a[1, 1] * down + a[1, 2], H, dtype)  # each (P, Q)
-        j0, j1, j = _neighbours(a[0, 0] * across + a[0, 1] * down + a[0, 2], W, dtype)
-        pixels = image.reshape(H * W, C)
-        sampled[...] = (1 - i) * ((1 - j) * pixels[i0 * W + j0] + j * pixels[i0 * W + j1])  # (P, Q, C)
-        sampled += i * ((1 - j) * pixels[i1 * W + j0] + j * pixels[i1 * W + j1])
-    if colour is None:
-        return y
-    colour = np.asarray(colour, dtype)
-    return y @ colour[:, None, :, :-1].swapaxes(2, 3) + colour[:, None, None, :, -1]  # (N,P,Q,C) (N,1,C,K)
+    N, _, _, C = x.shape
+    colours = [None] * N if colour is None else np.asarray(colour, dtype)  # (N, K, C+1)
+    y = np.empty((N, *size, C if colour is None else colours.shape[1]), dtype)
+    for image, a, matrix, out in zip(x, np.asarray(affine, np.float64), colours, y, strict=True):
+        sampled = _sampled(image, a, size, dtype)
+        if matrix is None:
+            out[...] = sampled
+        else:
+            np.matmul(sampled, matrix[:, :-1].T, out=out)  # (P, Q, C) (C, K) -> (P, Q, K)
+            out.reshape(len(out), -1)[...] += np.tile(matrix[:, -1], size[1])  # long rows: K numbers at a time are slow
+    return y
+
+
+def _sampled(image: np.ndarray, a: np.ndarray, size: tuple[int, int], dtype: type) -> np.ndarray:
+    """The samples (P, Q, C) of one image (H, W, C) through one map (2, 3)."""
+    if a[0, 1] == a[1, 0] == 0:
+        return _along_axes(image, a, size, dtype)
+    if a[0, 0] == a[1, 1] == 0:  # a quarter turn: the transpose of a map that keeps to the axes
+        return _along_axes(image, a[:, [1, 0, 2]], size[::-1], dtype).swapaxes(0, 1)
+    return _anyhow(image, a, size, dtype)
+
+
+def _along_axes(image: np.ndarray, a: np.ndarray, size: tuple[int, int], dtype: type) -> np.ndarray:
+    """The same where rows stay rows and columns columns: i is one for each row, j for each column."""
+    (H, W, C), (P, Q) = image.shape, size
+    i0, i1, i = _neighbours(a[1, 1] * _centres(P) + a[1, 2], H, dtype)  # each (P,)
+    j0, j1, j = _neighbours(a[0, 0] * _centres(Q) + a[0, 2], W, dtype)  # each (Q,)
+    j0, j1 = ((C * column[:, None] + np.arange(C)).ravel() for column in (j0, j1))  # of numbers in a row, (Q*C,)
+    i, j, image = i[:, None], np.repeat(j, C), image.reshape(H, W * C)
+
+    def across(rows: np.ndarray) -> np.ndarray:
+        rows = image.take(rows, 0)
+        left, right = (rows.take(column, 1, mode="clip").astype(dtype, copy=False) for column in (j0, j1))
+        return _mean(left, right, j)
+
+    y = np.empty((P, Q * C), dtype)
+    for rows in _blocks(size):
+        y[rows] = _mean(across(i0[rows]), across(i1[rows]), i[rows])
+    return y.reshape(P, Q, C)
+
+
+def _anyhow(image: np.ndarray, a: np.ndarray, size: tuple[int, int], dtype: type) -> np.ndarray:
+    """The same through any map: every sample has four pixels of its own."""
+    (H, W, C), (P, Q) = image.shape, size
+    pixels, u, v = image.reshape(H * W, C), _centres(Q), _centres(P)[:, None]
+    y = np.empty((P, Q * C), dtype)
+    for rows in _blocks(size):
+        i0, i1, i = _neighbours(a[1, 0] * u + a[1, 1] * v[rows] + a[1, 2], H, dtype)  # each (rows, Q)
+        j0, j1, j = _neighbours(a[0, 0] * u + a[0, 1] * v[rows] + a[0, 2], W, dtype)
+        i, j = np.repeat(i, C, 1), np.repeat(j, C, 1)  # (rows, Q*C)
+        corners = (pixels.take(row * W + column, 0, mode="clip") for row in (i0, i1) for column in (j0, j1))
+        top_left, top_right, bottom_left, bottom_right = (c.reshape(i.shape).astype(dtype, copy=False) for c in corners)
+        y[rows] = _mean(_mean(top_left, top_right, j), _mean(bottom_left, bottom_right, j), i)
+    return y.reshape(P, Q, C)
+
+
+def _blocks(size: tuple[int, int]) -> list[slice]:
+    """The rows of the output in blocks, for what is made of them to stay in the cache between one step and the next."""
+    rows = max(1, BLOCK_PIXELS // size[1])
+    return [slice(p, p + rows) for p in range(0, size[0], rows)]
+
+
+def _centres(count: int) -> np.ndarray:
+    return np.arange(count) + 0.5
 
 
 def _neighbours(position: np.ndarray, length: int, dtype: type) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Along one axis: the pixels before and after each position, and how far (P, Q, 1) it is from one to the other."""
+    """Along one axis: the pixels before and after each position, and how far it is from one to the other."""
     position = np.clip(position - 0.5, 0, length - 1)
     before = position.astype(np.intp)  # positions are not negative here: truncation is floor
-    return before, np.minimum(before + 1, length - 1), (position - before).astype(dtype)[..., None]
+    return before, np.minimum(before + 1, length - 1), (position - before).astype(dtype)
+
+
+def _mean(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """(1 - share) * first + share * second, which are both overwritten."""
+    first *= 1 - share
+    second *= share
+    first += second
+    return first
 
 
 def forward_cuda(
