@@ -12,9 +12,10 @@ import ctypes
 import functools
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -183,7 +184,7 @@ def each(function: Callable, items: Sequence) -> list:
         finally:
             deque(left, maxlen=0)
 
-    with _blas().limit(limits=1, user_api="blas"):
+    with _blas_on_one_thread():
         helpers = [_pool().submit(work) for _ in range(min(threads(), len(items)) - 1)]
         try:
             work()
@@ -206,6 +207,7 @@ def set_threads(count: int | None) -> None:
         raise MinicamError(f"--threads is {count}; it must be at least 1")
     _threads = count
     _pool.cache_clear()
+    _blas().limit(limits=threads(), user_api="blas")  # of BLAS, too, where it is called outside of `each`
 
 
 def exact() -> bool:
@@ -225,7 +227,7 @@ def keep_memory() -> None:
     An array of some megabytes is given back to the system when nobody uses it. The next one then comes in pages that
     the system has to find and to clear first, which takes longer than to write something into them.
     """
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):  # another system, or another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_TRIM_THRESHOLD, -1)
@@ -239,6 +241,26 @@ _exact = False
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="minicam")
+
+
+@contextmanager
+def _blas_on_one_thread() -> Iterator[None]:
+    """BLAS keeps to one thread until the last of those who are in such a block has left it."""
+    global _inside, _limited
+    with _lock:
+        if _inside == 0:
+            _limited = _blas().limit(limits=1, user_api="blas")
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _limited.restore_original_limits()
+
+
+_lock, _inside, _limited = Lock(), 0, None
 
 
 @functools.cache

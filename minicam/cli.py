@@ -28,6 +28,10 @@ def command(main: Callable[[list[str] | None], int | None]) -> Callable[[list[st
         except MinicamError as error:
             print(f"minicam: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
+        except MemoryError as error:
+            why = " ".join(str(error).split()) or "no more is to be had"
+            print(f"minicam: there is too little memory ({why}); make the batch or the images smaller", file=sys.stderr)
+            return 2
         except KeyboardInterrupt:
             print("minicam: interrupted", file=sys.stderr)
             return 130

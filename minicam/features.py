@@ -35,7 +35,8 @@ from minicam.layers import Conv, MaxPool
 from minicam.model import Network
 from minicam.store import Store, names_in, room_in
 
-CODE = ("layers.py", "ops/*", "data/*.py")  # what features are computed with
+# What features are computed with.
+CODE = ("backend.py", "cuda.py", "source.py", "model.py", "layers.py", "ops/*", "data/*.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +100,6 @@ class FeatureLoader(Loader):
                     x = to_device(np.stack(features).astype(np.float32), self.device)
                     labels = to_device(self.dataset.labels[indices], self.device)
                     yield Batch(x, labels, indices, self.network.frozen)
-
-    def _drawn(self, i: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """Two ways to a variant differ by the rounding of a sine; here both are one."""
-        geometry, colours = super()._drawn(i, epoch)
-        return geometry.round(), colours
 
     def _computed(self, indices: np.ndarray, pixels: list, keep: bool) -> list[np.ndarray]:
         """The features of images, each float16 (h, w, C); `pixels` and `keep` as in `Loader._together`."""

@@ -7,6 +7,7 @@ Source: Zhou et al., "Learning Deep Features for Discriminative Localization" (2
 Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (2015).
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,11 @@ class Network:
 
     def __init__(self, layers: list[Layer], colour: np.ndarray) -> None:
         self.layers, self.colour = layers, colour
+        for below, above in pairwise(layers):
+            if isinstance(above, MaxPool):  # where there are fewest pixels, a ReLU's gradient costs least
+                above.relu = isinstance(below, Conv) and below.fused_relu
+                if above.relu:
+                    below.pooled = True
         self.device = "cpu"
         self.first_learning = 0  # index of the lowest layer that learns
         self.features: Any = None  # (N, h, w, K): what GAP averaged in the last forward pass
@@ -153,19 +159,17 @@ def _network(
     """Blocks of convolutions with a pool between any two, then the CAM head. `cam_deviation` None means He."""
     rng = np.random.default_rng(seed)
 
-    def conv(name: str, C: int, K: int, deviation: float | None = None, pooled: bool = False) -> Conv:
+    def conv(name: str, C: int, K: int, deviation: float | None = None) -> Conv:
         deviation = deviation or np.sqrt(2 / (9 * C))  # He et al., "Delving Deep into Rectifiers" (2015), equation 10
-        kernel = rng.normal(0, deviation, (3, 3, C, K)).astype(dtype)
-        return Conv(name, kernel, np.zeros(K, dtype), pooled=pooled)
+        return Conv(name, rng.normal(0, deviation, (3, 3, C, K)).astype(dtype), np.zeros(K, dtype))
 
     layers: list[Layer] = []
     C = 3
     for block, block_widths in enumerate(widths, start=1):
         if block > 1:
-            layers.append(MaxPool(f"block{block - 1}_pool", relu=True))
+            layers.append(MaxPool(f"block{block - 1}_pool"))
         for number, K in enumerate(block_widths, start=1):
-            pooled = number == len(block_widths) and block < len(widths)
-            layers.append(conv(f"block{block}_conv{number}", C, K, pooled=pooled))
+            layers.append(conv(f"block{block}_conv{number}", C, K))
             C = K
     layers += [
         conv("CAM_conv", C, cam_width, cam_deviation),

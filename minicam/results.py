@@ -1,6 +1,7 @@
 """What is measured, as a table for the terminal, and as a file of results that says where its figures come from."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -50,10 +51,18 @@ def about(command: str) -> dict:
     return {"command": command, "date": datetime.now(UTC).isoformat(timespec="seconds"), **version()}
 
 
-def write(path: Path, results: dict) -> None:
-    """Write results as JSON, in a new folder where there is none."""
+def place(path: Path) -> Path:
+    """The path, once it is known that a file can be written there, in a new folder if need be: before it is measured
+    what is to stand in it. MinicamError where not."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+            raise OSError(None, "it is a folder" if path.is_dir() else "its folder cannot be written to")
     except OSError as error:
         raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
-    write_text(path, json.dumps(results, indent=2) + "\n")
+    return path
+
+
+def write(path: Path, results: dict) -> None:
+    """Write results as JSON, in a new folder where there is none."""
+    write_text(place(path), json.dumps(results, indent=2) + "\n")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gradcheck import check_adjoint, check_backward, relative_error
 
-from minicam import backend
+from minicam import MinicamError, backend
 from minicam.ops import _tiles, conv, im2col, winograd
 
 # N, H, W, C, K
@@ -30,11 +30,17 @@ CUTS = {
 
 
 @pytest.fixture(params=CUTS.values(), ids=CUTS)
-def any_cut(request, monkeypatch):
-    """Every way of cutting up the work, with memory full of NaN."""
+def cut(request, monkeypatch):
+    """Every way of cutting up the work."""
     for name, value in request.param.items():
         monkeypatch.setattr(_tiles, name, value)
-    monkeypatch.setattr(winograd, "scratch", lambda name, shape, dtype: poisoned(shape, dtype))
+
+
+@pytest.fixture(params=["its own scratch", "scratch full of NaN"])
+def any_cut(request, cut, monkeypatch):
+    """The same, with the memory that is used again and again, and with memory that shows what is not written."""
+    if request.param == "scratch full of NaN":
+        monkeypatch.setattr(winograd, "scratch", lambda name, shape, dtype: poisoned(shape, dtype))
 
 
 def poisoned(shape, dtype):
@@ -163,70 +169,27 @@ def test_views_that_are_not_contiguous_give_the_same(rng):
 def test_in_float32_the_error_is_a_hundred_thousandth_of_the_largest_output(rng):
     """What the docstring says that it costs. The inputs are like those of a layer of VGG16: a ReLU's, He kernels."""
     x = np.maximum(rng.standard_normal((1, 28, 28, 256)), 0)
-    w, b = rng.normal(0, np.sqrt(2 / (9 * 256)), (3, 3, 256, 32)), np.zeros(32)
-    y = im2col.forward(x, w, b)
-    in_float32 = [a.astype(np.float32) for a in (x, w, b)]
-    fast, direct = (relative_error(form.forward(*in_float32), y) for form in (winograd, im2col))
-    assert 1e-6 < fast < 2e-5
-    assert direct < fast / 3
+    w, b = rng.normal(0, np.sqrt(2 / (9 * 256)), (3, 3, 256, 256)), np.zeros(256)
+    dy = rng.standard_normal(x.shape)
+    exact = [im2col.forward(x, w, b), *im2col.backward(dy, x, w)[:2]]
+    x, w, b, dy = (a.astype(np.float32) for a in (x, w, b, dy))
+    errors = []
+    for form in (winograd, im2col):
+        rounded = [form.forward(x, w, b), *form.backward(dy, x, w)[:2]]
+        errors.append([relative_error(*pair) for pair in zip(rounded, exact, strict=True)])
+    for fast, direct in zip(*errors, strict=True):
+        assert 2e-6 < fast < 4e-5
+        assert 10 < fast / direct < 60
 
 
-# --- how the work is cut up ---
-
-
-SIZES = [(1, 14, 14), (8, 14, 14), (8, 56, 56), (3, 224, 224), (2, 9, 200), (70, 8, 8)]
-
-
-@pytest.mark.parametrize("shape", SIZES, ids=str)
-@pytest.mark.parametrize("kernel_bytes", [1, 1 << 30])
-def test_a_plan_has_each_tile_once_and_each_point(shape, kernel_bytes):
-    N, H, W = shape
-    whole = _tiles.plan((*shape, 3), kernel_bytes, 512, 4, 36)
-    assert whole.run is (_tiles.alone if kernel_bytes > 1 else backend.each)
-    count = np.zeros((N, -(-H // 4), -(-W // 4)), int)
-    for group in whole.groups:
-        places = []
-        for tiles in group.pieces:
-            count[tiles.images, tiles.rows, : tiles.columns] += 1
-            places += range(group.count)[tiles.within]
-        assert places == list(range(group.count))
-        assert [p for points in group.points for p in range(36)[points]] == list(range(36))
-        assert group.run is (backend.each if kernel_bytes > 1 else _tiles.alone)
-    assert (count == 1).all()
-
-
-def test_many_threads_find_work():
-    """Of an image of 224 pixels there are pieces for eight; of a batch there are as many groups."""
-    assert len(_tiles.plan((1, 224, 224, 64), 1, 64, 4, 36).groups) >= 8
-    assert len(_tiles.plan((8, 56, 56, 256), 1, 256, 4, 36).groups) >= 8
-    shared = _tiles.plan((8, 14, 14, 512), 1 << 30, 512, 4, 36)
-    assert [len(group.pieces) >= 8 and len(group.points) == 12 for group in shared.groups] == [True]
-
-
-@pytest.mark.parametrize("shared_bytes", [0, 1 << 40])
-def test_the_number_of_threads_changes_no_bit(shared_bytes, rng, monkeypatch):
-    monkeypatch.setattr(_tiles, "SHARED_BYTES", shared_bytes)
-    monkeypatch.setattr(_tiles, "LEAST_TILES", 4)
-    x, w, b = arguments((5, 17, 15, 6, 7), rng, np.float32).values()
-    dy = rng.standard_normal((5, 17, 15, 7)).astype(np.float32)
-    results = []
-    try:
-        for threads in (1, 3):
-            backend.set_threads(threads)
-            results.append([winograd.forward(x, w, b), *winograd.backward(dy, x, w)])
-    finally:
-        backend.set_threads(None)
-    for one, three in zip(*results, strict=True):
-        assert one.tobytes() == three.tobytes()
-
-
-def test_scratch_memory_is_taken_again_and_grows():
-    first = _tiles.scratch("test", (3, 5), np.float32)
-    again = _tiles.scratch("test", (15,), np.float32)
-    assert np.shares_memory(first, again)
-    assert first.ctypes.data % _tiles.LARGE_PAGE == 0
-    assert _tiles.scratch("test", (1 << 20,), np.float64).shape == (1 << 20,)
-    assert not np.shares_memory(_tiles.scratch("other", (15,), np.float32), again)
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_a_gradient_of_another_type_counts_as_it_is(dtype, rng):
+    x, w, b = arguments((2, 8, 12, 3, 4), rng, np.float32).values()
+    dy = rng.standard_normal((2, 8, 12, 4)).astype(dtype)
+    y = winograd.forward(x, w, b)
+    expected = im2col.backward(dy.astype(np.float32), x, w, y)
+    for mine, theirs in zip(winograd.backward(dy, x, w, y), expected, strict=True):
+        assert relative_error(mine, theirs) < 1e-4
 
 
 # --- when it is chosen ---
@@ -245,6 +208,25 @@ def test_what_suits(layer, forward, backward):
     shapes = (8, side, side, C), (3, 3, C, K)
     assert (winograd.suits(*shapes), winograd.suits(*shapes, backward=True)) == (forward, backward)
     assert not winograd.suits(shapes[0], (5, 5, C, K), backward=True)
+
+
+def test_float16_has_too_few_digits_for_it(rng, monkeypatch):
+    x, w, b = arguments((8, 28, 28, 128, 128), rng, np.float16).values()
+    monkeypatch.setattr(winograd, "forward", None)
+    assert conv.forward(x, w, b).dtype == np.float16
+
+
+@pytest.mark.parametrize("side", [1, 28])
+def test_shapes_that_do_not_fit_are_one_clear_line(side, rng):
+    """Small or large, whichever form would be chosen."""
+    x, w, b = arguments((8, side, side, 128, 128), rng, np.float32).values()
+    dy = np.zeros_like(x)
+    with pytest.raises(MinicamError, match="C is 160 as in x"):
+        conv.forward(np.zeros((8, side, side, 160), np.float32), w, b)
+    with pytest.raises(MinicamError, match="expected .K., where K is 128 as in w"):
+        conv.forward(x, w, b[1:])
+    with pytest.raises(MinicamError, match="expected .N, H, W, C., where N is 7 as in dy"):
+        conv.backward(dy[1:], x, w)
 
 
 def test_a_single_small_image_is_not_worth_the_kernels():

@@ -20,6 +20,7 @@ from minicam.cli import HelpFormatter, Parser, command
 
 PRECISIONS = ("tf32", "float32")
 SMALLEST = 16  # pixels of a side: VGG16 halves it four times
+LARGEST = 65500  # of a JPEG's, in libjpeg
 
 
 def kernels(options: argparse.Namespace) -> int:
@@ -42,15 +43,15 @@ def cpu(options: argparse.Namespace) -> int:
     from minicam.bench import cpu, cpu_report
     from minicam.bench.twin import version
     from minicam.provenance import machine
-    from minicam.results import about, slug, write
+    from minicam.results import about, place, slug, write
 
     at_least(options, batch=1, size=SMALLEST, repeats=1)
     backend.set_threads(options.threads)
     asked = {name: getattr(options, name) for name in ("network", "batch", "size", "repeats", "quick")}
     bench, where = cpu.Bench(**asked, threads=backend.threads(), torch=version()), machine()
+    out = place(options.json or Path("results") / f"cpu-{slug(where['cpu'])}{'-quick' if options.quick else ''}.json")
     results = cpu.measure(bench)
     print(cpu_report.report(results))
-    out = options.json or Path("results") / f"cpu-{slug(where['cpu'])}{'-quick' if options.quick else ''}.json"
     command = said("cpu", **asked, threads=options.threads)
     write(out, about(command) | {"machine": where, "torch": bench.torch, "threads": bench.threads} | results)
     print(f"written to {out}")
@@ -62,14 +63,14 @@ def profile(options: argparse.Namespace) -> int:
     from minicam import backend
     from minicam.bench import profile
     from minicam.provenance import machine
-    from minicam.results import about, slug, write
+    from minicam.results import about, place, slug, write
 
     at_least(options, batch=1, size=SMALLEST, repeats=1)
     backend.set_threads(options.threads)
     asked, where = {name: getattr(options, name) for name in ("network", "batch", "size", "repeats")}, machine()
+    out = place(options.json or Path("results") / f"profile-{slug(where['cpu'])}.json")
     found = profile.measure(**asked, threads=backend.threads())
     print(profile.report(found))
-    out = options.json or Path("results") / f"profile-{slug(where['cpu'])}.json"
     command = said("profile", **asked, threads=options.threads)
     write(out, about(command) | {"machine": where, "threads": backend.threads()} | found)
     print(f"written to {out}")
@@ -83,18 +84,21 @@ def data(options: argparse.Namespace) -> int:
     from minicam import backend
     from minicam.bench import data
     from minicam.provenance import machine
-    from minicam.results import about, slug, write
+    from minicam.results import about, place, slug, write
 
     at_least(options, images=1, width=1, height=1, size=1, repeats=1)
+    for name in ("width", "height"):
+        if getattr(options, name) > LARGEST:
+            raise MinicamError(f"--{name} is {getattr(options, name)}; a JPEG has at most {LARGEST} pixels on a side")
     if options.need is not None and not options.need > 0:
         raise MinicamError(f"--need is {options.need:g}; it must be more than 0")
     backend.set_threads(options.threads)
     asked = {name: getattr(options, name) for name in ("images", "width", "height", "size", "repeats")}
     bench, where = data.Bench(**asked, workers=backend.threads()), machine()
+    out = place(options.json or Path("results") / f"data-{slug(where['cpu'])}.json")
     with tempfile.TemporaryDirectory() as folder:
         results = data.measure(Path(folder), bench)
     print(data.report(results, bench, options.need))
-    out = options.json or Path("results") / f"data-{slug(where['cpu'])}.json"
     command = said("data", **asked, threads=options.threads)
     write(out, about(command) | {"machine": where, "threads": bench.workers} | results)
     print(f"written to {out}")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 import minicam
 from minicam import MinicamError
@@ -87,8 +86,7 @@ def serve(who: str, network: str) -> None:
     twins = {memory: Twin(torch, memory) for memory in FORMATS if torch}
     if torch:  # its first update imports what other programs have no use for
         torch.optim.SGD([torch.zeros(1, requires_grad=True)]).step()
-    else:
-        keep_memory()  # as every command of ours does
+    keep_memory()  # both: what it saves has nothing to do with who computes
     before = resident()
     key: Key | None = None
     run: Callable[[], Any] | None = None
@@ -131,7 +129,6 @@ def make(name: str) -> Network:
 def use_threads(count: int) -> None:
     """Compute on so many threads from now on: ours, BLAS outside of `backend.each`, and PyTorch if it is there."""
     set_threads(count)
-    threadpool_limits(count, user_api="blas")
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)
 

@@ -73,36 +73,36 @@ def plan(shape: Sequence[int], kernel_bytes: int, width: int, itemsize: int, poi
     large, reading them for only a part of the tiles would take longer than the products: there, all threads work on the
     same tiles, and share out the points. It depends on the shapes alone, for it orders the sums over tiles.
     """
-    N, rows, columns = shape[0], -(-shape[1] // TILE), -(-shape[2] // TILE)
-    image = rows * columns
+    N, rows, columns = range(shape[0]), range(-(-shape[1] // TILE)), -(-shape[2] // TILE)
     if kernel_bytes < SHARED_BYTES:
-        most = min(MOST_TILES, max(LEAST_TILES, N * image // PIECES))
-        pieces = _pieces(range(N), rows, columns, most)
-        return Plan([Group(len(p), [replace(p, start=0)], [slice(0, points)], alone) for p in pieces], each)
-    count = min(N, -(-N * image * points * width * itemsize // GROUP_BYTES))
+        most = min(MOST_TILES, max(LEAST_TILES, len(N) * len(rows) * columns // PIECES))
+        pieces = [replace(tiles, start=0) for tiles in _pieces(N, rows, columns, most)]
+        return Plan([Group(len(tiles), [tiles], [slice(0, points)], alone) for tiles in pieces], each)
     groups, threes = [], [slice(i, i + 3) for i in range(0, points, 3)]
-    for i in range(count):
-        images = range(N * i // count, N * (i + 1) // count)
-        pieces = _pieces(images, rows, columns, max(1, len(images) * image // PIECES))
-        groups.append(Group(len(images) * image, pieces, threes, each))
+    for tiles in _pieces(N, rows, columns, GROUP_BYTES // (points * width * itemsize)):
+        within = range(shape[0])[tiles.images], range(tiles.rows.start, tiles.rows.stop)
+        groups.append(Group(len(tiles), _pieces(*within, columns, len(tiles) // PIECES), threes, each))
     return Plan(groups, alone)
 
 
-def _pieces(images: range, rows: int, columns: int, most: int) -> list[Tiles]:
-    """All tiles of some images, rows x columns each, in pieces of at most so many: whole images, or rows of one."""
-    image = rows * columns
-    if most >= image:
-        step = most // image
-        cuts = [(slice(i, min(i + step, images.stop)), slice(0, rows)) for i in images[::step]]
+def _pieces(images: range, rows: range, columns: int, most: int) -> list[Tiles]:
+    """All tiles in some rows of some images, in even pieces: of whole images, or of rows of one. None has more than
+    `most` tiles, unless a row has."""
+    if most >= len(rows) * columns:
+        cuts = [(i, rows) for i in _cut(images, most // (len(rows) * columns))]
     else:
-        parts = -(-rows // max(1, most // columns))
-        cut = [slice(rows * i // parts, rows * (i + 1) // parts) for i in range(parts)]
-        cuts = [(slice(i, i + 1), rows) for i in images for rows in cut]
+        cuts = [(range(i, i + 1), r) for i in images for r in _cut(rows, max(1, most // columns))]
     pieces, start = [], 0
-    for where, of_rows in cuts:
-        pieces.append(Tiles(where, of_rows, columns, start))
+    for i, r in cuts:
+        pieces.append(Tiles(slice(i.start, i.stop), slice(r.start, r.stop), columns, start))
         start += len(pieces[-1])
     return pieces
+
+
+def _cut(whole: range, most: int) -> list[range]:
+    """A range in as few parts as have at most `most` each."""
+    parts = -(-len(whole) // most)
+    return [whole[len(whole) * i // parts : len(whole) * (i + 1) // parts] for i in range(parts)]
 
 
 def alone(function: Callable, items: Sequence) -> list:

@@ -13,11 +13,13 @@ NumPy turns it into matrix products. `im2col` makes each output pixel's neighbou
 3x3 kernels, needs a quarter of these multiplications, and is taken where it is the faster one of the two, unless
 `backend.set_exact` forbids it. Both go through the image in pieces that stay in the cache; threads share these, each
 with a BLAS of one thread. How the work is cut up depends on the shapes alone, not on the number of threads; so neither
-does the order of any sum, nor any bit of the result.
+does the order of any sum, nor any bit of the result. (The batch is a part of the shapes: an image alone may go through
+the other of the two, and differ in its last digits.)
 
 For the GPU there are three versions (KERNELS), from the loops to the matrix units; each file says what it does.
 """
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -56,8 +58,8 @@ def forward_naive(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = Fals
 
 def forward_numpy(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = False) -> np.ndarray:
     """y (N, P, Q, K), with negative values set to 0 where `relu`."""
-    fast = not exact() and winograd.suits(x.shape, w.shape)
-    return (winograd if fast else im2col).forward(x, w, b, relu)
+    cuda.sizes(x=(x, "NHWC"), w=(w, "RSCK"), b=(b, "K"))
+    return _fastest(x, w, backward=False).forward(x, w, b, relu)
 
 
 def backward_numpy(
@@ -68,8 +70,14 @@ def backward_numpy(
     y        the output of `forward(relu=True)`: dy then counts only where y > 0. None: there was no ReLU.
     need_dx  False leaves out dx, half the work, and returns None in its place: for the lowest layer that learns
     """
-    fast = not exact() and winograd.suits(x.shape, w.shape, backward=True)
-    return (winograd if fast else im2col).backward(dy, x, w, y, need_dx)
+    cuda.sizes(dy=(dy, "NHWK"), x=(x, "NHWC"), w=(w, "RSCK"))
+    return _fastest(x, w, backward=True).backward(dy, x, w, y, need_dx)
+
+
+def _fastest(x: np.ndarray, w: np.ndarray, backward: bool) -> ModuleType:
+    """The module that does it in the least time. In float16, Winograd's numbers would have too few digits."""
+    fast = winograd.suits(x.shape, w.shape, backward) and x.dtype.itemsize >= 4
+    return winograd if fast and not exact() else im2col
 
 
 def forward_cuda(x: Any, w: Any, b: Any, relu: bool = False, kernels: str | None = None) -> Any:

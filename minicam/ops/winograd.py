@@ -18,7 +18,7 @@ numbers, so that A and B are of small whole numbers, and evaluating costs no mor
 
 In two dimensions the rows are treated so, and then the columns. Of a 6x6 patch d, which overlaps its neighbours by two
 pixels, and a kernel g come 4x4 outputs by 36 multiplications, where 144 were needed. Over channels one sums between
-the evaluations, and there lies nearly all work: for each of the 36 pairs of points one product of two matrices,
+the evaluations, and there lies most of the work: for each of the 36 pairs of points one product of two matrices,
 
     V = B d B^T  (36, tiles, C)    U = G w G^T  (36, C, K)    M = V @ U  (36, tiles, K)    y = A^T M A
 
@@ -32,14 +32,15 @@ output. Of M = V @ U the gradient of U is V^T dM, and dM = A x A^T (A^T was the 
 
 so that both gradients are made from the same transformed dy, which is computed once.
 
-What it costs is precision: in float32 1e-5 of the largest output, where the direct sum has 1e-6, for the matrices make
-numbers larger that then cancel. Larger tiles would save more multiplications and lose more digits.
+What it costs is precision: in float32 some 1e-5 of the largest output, where the direct sum has 4e-7, for the matrices
+make numbers larger that then cancel. Larger tiles would save more multiplications and lose more digits. And what is not
+finite does not stay where it is: it spreads over its tile.
 
 In NumPy both transforms are one product with a 36x36 (or 16x36) matrix, the Kronecker product of B (or A) with itself:
 that is more arithmetic than going by rows and columns, but done in BLAS, at once, and so in less time.
 
 Sources: Winograd, "Arithmetic Complexity of Computations" (1980); Lavin and Gray, "Fast Algorithms for Convolutional
-Neural Networks" (2016), section 4, which has the tiles and the products over channels.
+Neural Networks" (2016), section 4, which has the tiles and the products over channels, and writes B^T for our B.
 """
 
 from collections.abc import Sequence
@@ -55,8 +56,9 @@ ALL = PATCH * PATCH  # pairs of points
 ONES = POINTS.index(1) * PATCH + POINTS.index(1)  # the pair (1, 1)
 
 STEP = 1 << 14  # kernels transformed at a time
-DU_BYTES = 96 << 20  # of the parts of dU that are made at the same time, one of each thread
+DU_BYTES = 96 << 20  # of the parts that dU is summed in, all together
 DU_PARTS = 16
+LEAST = {False: (48, 1 << 29), True: (12, 1 << 27)}  # tiles, and multiplications of the direct sum; for backward: True
 
 
 def matrices(points: Sequence[float] = POINTS, taps: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,7 +94,7 @@ def suits(x_shape: Sequence[int], w_shape: Sequence[int], backward: bool = False
     """
     (N, H, W, C), (R, S, _, K) = x_shape, w_shape
     tiles = N * -(-H // TILE) * -(-W // TILE)
-    least_tiles, least_products = (12, 1 << 27) if backward else (48, 1 << 29)
+    least_tiles, least_products = LEAST[backward]
     products = N * H * W * R * S * C * K
     return (R, S) == (3, 3) and min(C, K) >= 32 and tiles >= least_tiles and products >= least_products
 
@@ -108,7 +110,7 @@ def forward(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = False) -> 
 
     def work(group: Group) -> None:
         V, M = (scratch(name, (ALL, group.count, width), x.dtype) for name, width in (("V", C), ("M", K)))
-        group.run(lambda tiles: _evaluate(B2, _columns(x, tiles, PATCH), tiles, V), group.pieces)
+        group.run(lambda tiles: _evaluate(B2, _columns(x, tiles, PATCH, V.dtype), tiles, V), group.pieces)
         group.run(lambda p: _multiply(V[p], U[p], M[p]), group.points)  # 36 times (tiles, C) (C, K) -> (tiles, K)
         M[ONES] += b
         group.run(lambda tiles: _interpolate(M, tiles, y, relu), group.pieces)
@@ -130,10 +132,10 @@ def backward(
         V, X = (scratch(name, (ALL, group.count, width), x.dtype) for name, width in (("V", K), ("M", C)))
 
         def transform(tiles: Tiles) -> np.ndarray:
-            columns = _columns(dy, tiles, PATCH, y)
+            columns = _columns(dy, tiles, PATCH, V.dtype, y)
             _evaluate(B2, columns, tiles, V)
             total = _inner_sum(columns)
-            _evaluate(A2, _columns(x, tiles, TILE), tiles, X)
+            _evaluate(A2, _columns(x, tiles, TILE, X.dtype), tiles, X)
             return total
 
         def product(p: slice) -> None:
@@ -168,7 +170,7 @@ def _parts(whole: Plan, kernel_bytes: int) -> list[list[Group]]:
     """The groups whose share in dU is summed on its own: in a power of two of parts, to be even for most machines."""
     groups = whole.groups
     most = 1 if whole.run is alone else min(DU_PARTS, DU_BYTES // kernel_bytes, len(groups))
-    parts = 1 << (most.bit_length() - 1)
+    parts = 1 << (max(1, most).bit_length() - 1)
     return [groups[i * len(groups) // parts : (i + 1) * len(groups) // parts] for i in range(parts)]
 
 
@@ -196,7 +198,7 @@ def _product(matrix: np.ndarray, wide: np.ndarray, out: np.ndarray) -> None:
     each(lambda i: np.matmul(matrix, wide[:, i : i + STEP], out=out[:, i : i + STEP]), starts)
 
 
-def _columns(x: np.ndarray, tiles: Tiles, side: int, y: np.ndarray | None = None) -> np.ndarray:
+def _columns(x: np.ndarray, tiles: Tiles, side: int, dtype: np.dtype, y: np.ndarray | None = None) -> np.ndarray:
     """(n, rows, side, J, C): x[n, row, 4 j + column] for each of `side` columns of the tiles in turn.
 
     Of `side` rows each the columns of one row of tiles are then one block of memory, (side * side, J * C), which can be
@@ -205,7 +207,7 @@ def _columns(x: np.ndarray, tiles: Tiles, side: int, y: np.ndarray | None = None
     """
     (_, H, _, C), (count, height, J) = x.shape, tiles.shape
     out = (side - TILE) // 2
-    columns = scratch("columns", (count, TILE * height + 2 * out, side, J, C), x.dtype)
+    columns = scratch("columns", (count, TILE * height + 2 * out, side, J, C), dtype)
     first = TILE * tiles.rows.start - out
     top, bottom = max(first, 0), min(first + columns.shape[1], H)
     columns[:, : top - first] = columns[:, bottom - first :] = 0
@@ -213,7 +215,7 @@ def _columns(x: np.ndarray, tiles: Tiles, side: int, y: np.ndarray | None = None
     pixels = x[here]
     if y is not None:
         positive = np.greater(y[here], 0, out=scratch("positive", pixels.shape, np.dtype(bool)))
-        pixels = np.multiply(pixels, positive, out=scratch("pixels", pixels.shape, x.dtype))
+        pixels = np.multiply(pixels, positive, out=scratch("pixels", pixels.shape, dtype))
     for column in range(side):
         left = int(column < out)  # tiles whose column lies to the left of the image
         there = pixels[:, :, TILE * left + column - out :: TILE][:, :, : J - left]
@@ -235,7 +237,7 @@ def _evaluate(matrix: np.ndarray, columns: np.ndarray, tiles: Tiles, V: np.ndarr
 
 
 def _multiply(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-    """out = left @ right, for each of some pairs of points: here are three quarters of the arithmetic."""
+    """out = left @ right, for each of some pairs of points: of VGG16-GAP's arithmetic four fifths are here."""
     np.matmul(left, right, out=out)
 
 
