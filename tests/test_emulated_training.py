@@ -166,7 +166,7 @@ def step(network, x, labels):
 
 @pytest.mark.parametrize("capacity", [800_000, 1_000_000, 1_700_000, 2_300_000])
 def test_out_of_memory_says_which_batch_would_fit(capacity, fake_gpu, tmp_path, capsys):
-    """What fits by its account does, and what is clearly more does not."""
+    """What fits by its account does, and what is clearly more does not. (All 24 images would fit into 3 MB.)"""
     fake_gpu(capacity=capacity)
 
     def run(batch):
