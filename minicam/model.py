@@ -27,7 +27,7 @@ class Network:
     device   where its parameters are, and where its input must be: "cpu", "cuda" or "emulator"
 
     Where `recompute` is set, a pass that learns remembers of each block below the last only what entered it, and
-    backward computes the block once more: the same gradients in less memory, and a third more time.
+    backward computes the block once more: the same gradients in less memory, and some quarter more time.
     """
 
     def __init__(self, layers: list[Layer], colour: np.ndarray) -> None:

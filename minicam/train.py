@@ -203,7 +203,7 @@ def parser() -> argparse.ArgumentParser:
     runs.add_argument("--out", metavar="DIR", help="folder of the run (a new one under runs/)")
     runs.add_argument("--resume", metavar="RUN", help="continue this run, with the configuration that it has")
     device.add_options(runs, "read and augment images")
-    text = "compute what backward needs again instead of remembering it: the same result in less memory, a third slower"
+    text = "compute what backward needs again instead of remembering it: the same result, less memory, a quarter slower"
     runs.add_argument("--recompute", action="store_true", help=text)
     return p
 
