@@ -99,7 +99,7 @@ def test_beside_pytorch_each_row_has_a_ratio(torch, tmp_path, capsys):
     assert main([*TINY[:-1], "1", "--json", str(path)]) == 0
     written = json.loads(path.read_text())
     assert list(written) == KEYS
-    assert written["torch"] == torch.__version__
+    assert written["torch"].partition("+")[0] == torch.__version__.partition("+")[0]  # "+cpu" and its like
     for row in written["operations"] + written["networks"]:
         assert row["ratio"] == pytest.approx(row["milliseconds"] / row["torch_milliseconds"], rel=1e-3)
         assert row["torch_format"] in twins.FORMATS
