@@ -8,8 +8,10 @@ for finding a polynomial from its values there, all three of them matrices that 
 
     p = C ((G g) * (A h))                                         * is element by element
 
-Now h |-> p is linear: it is a matrix whose entries are the g's, and its transpose is the convolution, six numbers in,
-four out. So turn that formula around, and call the transpose of C B:
+For a fixed g this is p = T h, with T[k,i] = g[k-i], 6x4. The transpose of T is the convolution: sum over k of
+T[k,i] d[k] is y[i]. By the formula T = C diag(G g) A, and transposing reverses the factors: y = A^T diag(G g) C^T d.
+Each row of C^T has a denominator, Lagrange's. Move it into the same row of G, which is applied but once for each
+kernel, and call what is left of C^T, whole numbers, B:
 
     y = A^T ((G g) * (B d))                                       6 multiplications; A^T is 4x6, G 6x3, B 6x6
 
@@ -26,7 +28,8 @@ An output that is the same for all of a tile is M at the points (1, 1): that is 
 
 The gradients. dx is the convolution of dy with the kernel turned by 180 degrees, its C and K swapped. And dw, turned by
 180 degrees, is the sum of x[i,j] dy[i+r-1,j+s-1]: as if dy were the input of a convolution and x the gradient of its
-output. Of M = V @ U the gradient of U is V^T dM, and dM = A x A^T (A^T was the way back), of which come
+output. So here V = B dy B^T (36, tiles, K) and dM = A x A^T (36, tiles, C), as A^T was the way back. The gradient of U
+would be V^T dM (36, K, C); w has C first, so it is the transpose that is wanted, dM^T V:
 
     dU = (A x A^T)^T @ (B dy B^T)  (36, C, K)    dw = G^T dU G, turned
 
