@@ -29,8 +29,8 @@ def prepare(
 ) -> str:
     """Check what was given to the options of `add_options`, set what is to be set, and return the device.
 
-    It takes all options of a command, by name, and looks at its own. Raises MinicamError
-    where this machine cannot do what was asked for, rather than do something else without a word.
+    It takes all options of a command, by name, and looks at its own. Raises MinicamError where this machine cannot do
+    what was asked for, rather than do something else without a word.
     """
     if workers < 1:
         raise MinicamError(f"--workers is {workers}; it must be at least 1")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minicam.backend import each
+from minicam.backend import each, in_parts
 
 TILE = 4  # output pixels of a tile, along one side
 
@@ -101,8 +101,7 @@ def _pieces(images: range, rows: range, columns: int, most: int) -> list[Tiles]:
 
 def _cut(whole: range, most: int) -> list[range]:
     """A range in as few parts as have at most `most` each."""
-    parts = -(-len(whole) // most)
-    return [whole[len(whole) * i // parts : len(whole) * (i + 1) // parts] for i in range(parts)]
+    return in_parts(whole, -(-len(whole) // most))
 
 
 def alone(function: Callable, items: Sequence) -> list:

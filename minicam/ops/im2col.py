@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from minicam.backend import each
+from minicam.backend import each, in_parts
 
 BLOCK_BYTES = 1 << 20  # patches made at a time: about the size of a core's L2 cache
 PARTS = 16  # of the work, for as many threads as there are: enough for these to end at about the same time
@@ -80,8 +80,7 @@ def _parts(x: np.ndarray, R: int, S: int, parts: int) -> list[list[Block]]:
     blocks = [
         (slice(i, min(i + n, N)), slice(j, min(j + p, H))) for i in range(0, N, n) for j in range(0, H, p)
     ]
-    parts = max(1, min(parts, len(blocks)))
-    return [blocks[i * len(blocks) // parts : (i + 1) * len(blocks) // parts] for i in range(parts)]
+    return in_parts(blocks, max(1, min(parts, len(blocks))))
 
 
 def _patches(x: np.ndarray, R: int, S: int, blocks: list[Block]) -> Iterator[tuple[slice, slice, np.ndarray]]:

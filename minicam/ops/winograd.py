@@ -50,7 +50,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minicam.backend import each
+from minicam.backend import each, in_parts
 from minicam.ops._tiles import TILE, Group, Plan, Tiles, alone, plan, scratch
 
 POINTS = (0, 1, -1, 2, -2)  # and infinity
@@ -171,10 +171,8 @@ def backward(
 
 def _parts(whole: Plan, kernel_bytes: int) -> list[list[Group]]:
     """The groups whose share in dU is summed on its own: in a power of two of parts, to be even for most machines."""
-    groups = whole.groups
-    most = 1 if whole.run is alone else min(DU_PARTS, DU_BYTES // kernel_bytes, len(groups))
-    parts = 1 << (max(1, most).bit_length() - 1)
-    return [groups[i * len(groups) // parts : (i + 1) * len(groups) // parts] for i in range(parts)]
+    most = 1 if whole.run is alone else min(DU_PARTS, DU_BYTES // kernel_bytes, len(whole.groups))
+    return in_parts(whole.groups, 1 << (max(1, most).bit_length() - 1))
 
 
 # -- there and back
