@@ -1,5 +1,6 @@
 # make train    train on the built-in data; the first call sets up .venv
 # make test     run the tests; so does this one
+# make lessons  open the lessons in JupyterLab, which it installs
 # make bench    measure speed and memory on the CPU beside PyTorch, which it installs; ARGS=--quick takes a minute
 # make lint     check the style
 # make clean    delete .venv and what the tools left; runs, weights and results stay
@@ -11,7 +12,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: train test bench lint clean
+.PHONY: train test lessons bench lint clean
 .DELETE_ON_ERROR:
 
 train: $(VENV)/.installed
@@ -19,6 +20,9 @@ train: $(VENV)/.installed
 
 test: $(VENV)/.installed_test
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+lessons: $(VENV)/.installed_lessons
+	@$(VENV)/bin/python -m jupyter lab $(ARGS) lessons/01_images.ipynb
 
 bench: $(VENV)/.installed_bench
 	@$(VENV)/bin/python -m minicam.bench cpu $(ARGS)
@@ -28,7 +32,11 @@ lint: $(VENV)/.installed_test
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
-	find minicam tests -name __pycache__ -prune -exec rm -rf {} +
+	find minicam lessons tests -name __pycache__ -prune -exec rm -rf {} +
+
+# For the emulator of CUDA kernels.
+COMPILER = command -v g++ > /dev/null || command -v clang++ > /dev/null || [ -n "$$CXX" ] || \
+    { echo "there is no g++ or clang++ for the emulator: installing Zig's compiler into $(VENV)"; $(PIP) ziglang; }
 
 # The stamps say what was installed, and when: anew after a change of pyproject.toml, and not before.
 
@@ -40,8 +48,13 @@ $(VENV)/.installed: pyproject.toml $(VENV)/pyvenv.cfg
 $(VENV)/.installed_test: pyproject.toml $(VENV)/pyvenv.cfg
 	@echo "installing minicam and what its tests need into $(VENV)"
 	@$(PIP) --editable ".[test]"
-	@command -v g++ > /dev/null || command -v clang++ > /dev/null || [ -n "$$CXX" ] || \
-	    { echo "there is no g++ or clang++ for the emulator: installing Zig's compiler into $(VENV)"; $(PIP) ziglang; }
+	@$(COMPILER)
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed_lessons: pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "installing minicam and JupyterLab into $(VENV)"
+	@$(PIP) --editable ".[lessons]"
+	@$(COMPILER)
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed_bench: pyproject.toml $(VENV)/pyvenv.cfg

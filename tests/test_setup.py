@@ -71,6 +71,9 @@ def test_everything_is_installed_once(clone):
     assert run(clone, "make", "test", "ARGS=-k conv", TESTS="3 passed")[2] == ["-m pytest -k conv"]
     assert run(clone, "make", "bench", "ARGS=--quick")[2] == [f"{INSTALL}[bench]", "-m minicam.bench cpu --quick"]
     assert run(clone, "make", "bench")[2] == ["-m minicam.bench cpu"]
+    opened = "-m jupyter lab --no-browser lessons/01_images.ipynb"
+    assert run(clone, "make", "lessons", "ARGS=--no-browser")[2] == [f"{INSTALL}[lessons]", opened]
+    assert run(clone, "make", "lessons", "ARGS=--no-browser")[2] == [opened]
     assert run(clone, "make", "lint") == (0, "", [])
     assert (clone / "calls").read_text() == "check\n"
 
@@ -91,6 +94,7 @@ def test_a_compiler_is_installed_where_there_is_none(clone):
     assert called == [VENV, f"{INSTALL}[test]", zig, "-m pytest"]
     assert "there is no g++ or clang++ for the emulator: installing Zig's compiler into .venv" in said
     assert run(clone, "make", "test", TESTS="3 passed", **none)[2] == ["-m pytest"]
+    assert zig in run(clone, "make", "lessons", **none)[2]
     run(clone, "make", "clean")
     (tools / "clang++").symlink_to("/bin/true")
     assert zig not in run(clone, "make", "test", TESTS="3 passed", **none)[2]
@@ -111,11 +115,11 @@ def test_what_failed_begins_anew(clone):
 
 def test_clean_keeps_what_was_made_with_minicam(clone):
     run(clone, "make", "train")
-    for name in ("runs", "weights", "results", "minicam/__pycache__", "tests"):
+    for name in ("runs", "weights", "results", "minicam/__pycache__", "lessons", "tests"):
         (clone / name).mkdir(parents=True)
     assert run(clone, "make", "clean")[0] == 0
     assert {path.name for path in clone.iterdir()} == {
-        ".ci", "Makefile", "pyproject.toml", "python", "runs", "weights", "results", "minicam", "tests",
+        ".ci", "Makefile", "pyproject.toml", "python", "runs", "weights", "results", "minicam", "lessons", "tests",
     }  # fmt: skip
     assert list((clone / "minicam").iterdir()) == []
 
