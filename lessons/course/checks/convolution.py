@@ -1,0 +1,71 @@
+"""Lesson 2, convolution by hand."""
+
+import numpy as np
+
+from course.exercise import case, exercise
+from minicam.ops import conv
+
+
+@exercise
+def output_size():
+    """Padding makes the row 2 * padding longer. Then it fits once, and once more for each whole stride left."""
+    yield case(6, 3, 1, 0, gives=4)
+    yield case(224, 3, 1, 1, gives=224, hint="This is VGG16's case: padding by 1 keeps the size under a 3x3 kernel.")
+    yield case(7, 3, 2, 0, gives=3)
+    yield case(8, 3, 2, 0, gives=3, hint="A step that does not fit is left out: round down.")
+    yield case(8, 5, 3, 2, gives=3)
+    yield case(5, 5, 4, 0, gives=1)
+
+
+@exercise
+def shift_kernel():
+    """To show what stood one pixel higher, the output has to look up: the 1 stands above the middle of the kernel."""
+    x = np.random.default_rng(21).standard_normal((5, 6))
+    for down, right in [(0, 0), (1, 0), (0, 1), (-1, 1), (1, -1), (-1, -1)]:
+        moved = np.zeros_like(x)
+        moved[max(down, 0) : 5 + min(down, 0), max(right, 0) : 6 + min(right, 0)] = x[
+            max(-down, 0) : 5 + min(-down, 0), max(-right, 0) : 6 + min(-right, 0)
+        ]
+        yield case(down, right, holds=lambda w, moved=moved: _moves(w, x, moved), hint="Down is the first axis.")
+
+
+def _moves(w: np.ndarray, x: np.ndarray, moved: np.ndarray) -> bool:
+    w = np.asarray(w, np.float64)
+    if w.shape != (3, 3):
+        return False
+    found = conv.forward_naive(x[None, :, :, None], w[:, :, None, None], np.zeros(1))
+    return np.allclose(found[0, :, :, 0], moved)
+
+
+@exercise
+def multiplications():
+    """Each output number is a sum of R * S * C products. How many output numbers are there?"""
+    yield case(1, 1, 1, 1, 1, 3, 3, gives=9)
+    yield case(2, 5, 7, 3, 4, 3, 3, gives=2 * 5 * 7 * 4 * 27)
+    yield case(8, 224, 224, 64, 64, 3, 3, gives=8 * 224 * 224 * 64 * 576, hint="VGG16's second layer, a batch of 8.")
+    yield case(1, 6, 6, 2, 5, 5, 1, gives=36 * 5 * 10)
+
+
+@exercise
+def patches_of():
+    """Pad rows and columns only. If the numbers are right but in another order, the channel is not the last axis."""
+    rng = np.random.default_rng(22)
+    for shape, R, S in [((1, 3, 3, 1), 3, 3), ((2, 5, 4, 3), 3, 3), ((1, 4, 6, 2), 5, 1), ((3, 2, 2, 2), 1, 3)]:
+        x = rng.standard_normal(shape)
+        one_hot = np.eye(R * S * shape[3]).reshape(R, S, shape[3], -1)  # kernels that each pick one number of a patch
+        picked = conv.forward_naive(x, one_hot, np.zeros(one_hot.shape[-1]))
+        yield case(x, R, S, gives=picked.reshape(-1, picked.shape[-1]))
+
+
+@exercise
+def receptive_field():
+    """Start with a field and a step of 1.
+
+    A layer adds (size - 1) steps to the field; its stride then multiplies the step.
+    """
+    yield case([(3, 1)], gives=3)
+    yield case([(3, 1), (3, 1)], gives=5)
+    yield case([(3, 1), (2, 2)], gives=4)
+    yield case([(3, 1), (2, 2), (3, 1)], gives=8, hint="Above the pooling, two pixels of the image are one step.")
+    vgg16 = [(3, 1)] * 2 + [(2, 2)] + [(3, 1)] * 2 + [(2, 2)] + ([(3, 1)] * 3 + [(2, 2)]) * 2 + [(3, 1)] * 3
+    yield case(vgg16, gives=196, hint="All of VGG16 up to block5_conv3.")

@@ -1,0 +1,85 @@
+"""Lesson 9, from loops to a kernel. Kernels that are answers are compiled and run in the emulator, in check mode."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from course import emulated
+from course.exercise import case, differs, exercise
+from minicam.backend import empty, to_device
+
+BLOCK = 64  # threads
+
+
+def _runs(text: Any, kernel: str, parameters: str, x: np.ndarray, numbers: tuple, expected: np.ndarray) -> bool | str:
+    """True, or what is wrong with the kernel of a text, launched on an array, one for its output, and numbers."""
+    if refused := emulated.refusal(text, kernel, parameters):
+        return refused
+    y = empty(expected.shape, np.float32, like=to_device(x, "emulator"))  # NaN: what is not written shows
+    args = to_device(x, "emulator"), y, *numbers
+    if fault := emulated.complaint(text, args, (-(-y.size // BLOCK),), BLOCK):
+        return f"the emulator says: {fault}"
+    fault = differs(y, expected, 1e-5)
+    return fault.replace("returned", f"launched on {y.size} threads, it left", 1) if fault else True
+
+
+@exercise
+def blocks_needed():
+    """Divide, and round up: a last block that is needed for one thread only is a whole block."""
+    yield case(21, 8, gives=(3, 3))
+    yield case(24, 8, gives=(3, 0), hint="Where blocks fit exactly, none is added.")
+    yield case(1, 256, gives=(1, 255))
+    yield case(2 * 224 * 224 * 64, 256, gives=(25088, 0))
+    yield case(1000, 96, gives=(11, 56), hint="Idle are all threads of all blocks, less those that have work.")
+
+
+@exercise
+def pointwise():
+    """It is the kernel of relu.cu, with x[i] under the name v. In an f-string, a brace of C++ is written twice."""
+    formulas: list[tuple[str, Callable, int]] = [
+        ("2 * v", lambda v: 2 * v, 128),
+        ("v < 0 ? v / 10 : v", lambda v: np.where(v < 0, v / 10, v), 100),
+        ("v * v + 1", lambda v: v * v + 1, 1),
+    ]
+    rng = np.random.default_rng(92)
+    for formula, function, size in formulas:
+        x = rng.standard_normal(size).astype(np.float32)
+        asked = "pointwise", "const real* x, real* y, int size", x, (size,), function(x)
+        yield case(formula, holds=lambda text, asked=asked: _runs(text, *asked))
+
+
+@exercise
+def position():
+    """The last axis turns fastest: k is the remainder of i by K, and i // K goes on as the number of a pixel."""
+    yield case(0, 3, 4, 2, gives=(0, 0, 0, 0))
+    for i, H, W, K in [(5, 3, 4, 2), (7, 3, 4, 2), (23, 3, 4, 2), (59, 3, 4, 5), (500, 5, 7, 6), (4321, 9, 2, 11)]:
+        gives = np.unravel_index(i, (1 + i // (H * W * K), H, W, K))
+        yield case(i, H, W, K, gives=tuple(map(int, gives)), hint="Only n is a quotient without a remainder after it.")
+
+
+@exercise
+def readers():
+    """Window p reads i if p * stride <= i and i <= p * stride + S - 1. Solve both for p, which is whole: where do you
+    have to round up, and where down? And p goes from 0 to P - 1 only."""
+    for i, P, S, stride in [(2, 3, 3, 2), (3, 3, 3, 2), (0, 3, 3, 2), (6, 3, 3, 2), (4, 9, 4, 1), (7, 3, 2, 3),
+                            (5, 3, 2, 3), (9, 4, 5, 2), (11, 4, 5, 2)]:  # fmt: skip
+        reads = [[p * stride + s for s in range(S)] for p in range(P)]
+        gives = [p for p in range(P) if i in reads[p]]
+        reach = ", ".join(f"window {p} reads {own[0]} to {own[-1]}" for p, own in enumerate(reads[:4]))
+        yield case(i, P, S, stride, gives=gives, hint=f"Here {reach}{', and so on' * (P > 4)}.")
+
+
+@exercise
+def average_backward():
+    """Thread i adds up the dy of its readers, as in exercise 9.4, divides by S, and writes dx[i] once, be it 0.
+
+    In C++, -3 / 2 is -1: division of whole numbers cuts off, it does not round down."""
+    rng = np.random.default_rng(95)
+    for P, S, stride in [(3, 3, 2), (40, 3, 2), (50, 5, 2), (30, 2, 3), (30, 4, 1)]:
+        dy = rng.standard_normal(P).astype(np.float32)
+        dx = np.zeros((P - 1) * stride + S + 1)  # one more than the windows reach
+        for p in range(P):
+            dx[p * stride : p * stride + S] += dy[p] / S
+        asked = "average_backward", "const real* dy, real* dx, int P, int size", dy, (P, dx.size), dx
+        yield case(S, stride, holds=lambda text, asked=asked: _runs(text, *asked))
