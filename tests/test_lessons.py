@@ -101,6 +101,15 @@ def test_the_map_lists_every_lesson_in_order():
     assert list(dict.fromkeys(t for t in links(README) if t.endswith(".ipynb"))) == [x.path.name for x in LESSONS]
 
 
+@each_lesson
+def test_the_map_repeats_what_the_lesson_says_of_itself(lesson):
+    opening = " ".join(lesson.notebook.cells[0].source.split())
+    title = lesson.notebook.cells[0].source.splitlines()[0].removeprefix("# ")
+    minutes, seconds = re.search(r"takes\*\* about (\d+) minutes\. .*?run in (?:about )?(\d+) seconds", opening).groups()
+    (row,) = (row for row in README.splitlines() if row.startswith(f"| [{title}]({lesson.path.name}) |"))
+    assert row.endswith(f" | {minutes} min | {seconds} s |")
+
+
 @pytest.mark.parametrize("target", sorted(set(links(README))))
 def test_a_link_of_the_map_leads_to_a_file(target):
     assert (FOLDER / target).exists()
