@@ -105,7 +105,8 @@ def test_the_map_lists_every_lesson_in_order():
 def test_the_map_repeats_what_the_lesson_says_of_itself(lesson):
     opening = " ".join(lesson.notebook.cells[0].source.split())
     title = lesson.notebook.cells[0].source.splitlines()[0].removeprefix("# ")
-    minutes, seconds = re.search(r"takes\*\* about (\d+) minutes\. .*?run in (?:about )?(\d+) seconds", opening).groups()
+    minutes = re.search(r"\*\*It takes\*\* about (\d+) minutes", opening)[1]
+    seconds = re.search(r"run in (?:about )?(\d+) seconds", opening)[1]
     (row,) = (row for row in README.splitlines() if row.startswith(f"| [{title}]({lesson.path.name}) |"))
     assert row.endswith(f" | {minutes} min | {seconds} s |")
 

@@ -39,7 +39,7 @@ class Case:
     def fault(self, answer: Callable) -> str | None:
         """What is wrong with an answer, in words; None: nothing."""
         given = [copy.deepcopy(a) if isinstance(a, np.ndarray | list | dict) else a for a in self.args]
-        call = f"{answer.__name__}({', '.join(map(shown, self.args))})"
+        call = f"{shown(answer)}({', '.join(map(shown, self.args))})"
         try:
             found = answer(*given)
         except Exception as error:
@@ -130,7 +130,7 @@ def shown(value: Any) -> str:
         return f"array {value.shape}"
     if callable(value):
         return getattr(value, "__name__", "a function")
-    text = " ".join(np.array2string(value, precision=4).split()) if isinstance(value, np.ndarray) else repr(value)
+    text = " ".join((np.array2string(value, precision=4) if isinstance(value, np.ndarray) else repr(value)).split())
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 

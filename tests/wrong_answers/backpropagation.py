@@ -49,30 +49,46 @@ def backward_products__dw_transposed(dy, patches, w):
 
 def gradient_is_right__dy_of_ones(forward, backward, x, seed):
     v = np.random.default_rng(seed).standard_normal(x.shape)
-    mine = np.sum(backward(np.ones_like(forward(x)), x) * v)
-    theirs = np.sum(forward(x + 1e-6 * v) - forward(x - 1e-6 * v)) / 2e-6
-    return abs(mine - theirs) <= 1e-6 * abs(theirs)
+    dx = backward(np.ones_like(forward(x)), x)
+    slope = np.sum(forward(x + 1e-6 * v) - forward(x - 1e-6 * v)) / 2e-6
+    return abs(np.sum(dx * v) - slope) <= 1e-6 * np.linalg.norm(dx)
 
 
 def gradient_is_right__v_of_ones(forward, backward, x, seed):
     dy = np.random.default_rng(seed).standard_normal(forward(x).shape)
-    mine = np.sum(backward(dy, x))
-    theirs = np.sum((forward(x + 1e-6) - forward(x - 1e-6)) * dy) / 2e-6
-    return abs(mine - theirs) <= 1e-6 * abs(theirs)
+    dx = backward(dy, x)
+    slope = np.sum((forward(x + 1e-6) - forward(x - 1e-6)) * dy) / 2e-6
+    return abs(np.sum(dx) - slope) <= 1e-6 * np.linalg.norm(dx)
 
 
 def gradient_is_right__absolute(forward, backward, x, seed):
     rng = np.random.default_rng(seed)
     dy, v = rng.standard_normal(forward(x).shape), rng.standard_normal(x.shape)
-    theirs = np.sum((forward(x + 1e-6 * v) - forward(x - 1e-6 * v)) * dy) / 2e-6
-    return abs(np.sum(backward(dy, x) * v) - theirs) <= 1e-6
+    slope = np.sum((forward(x + 1e-6 * v) - forward(x - 1e-6 * v)) * dy) / 2e-6
+    return abs(np.sum(backward(dy, x) * v) - slope) <= 1e-6
+
+
+def gradient_is_right__relative_to_the_slope(forward, backward, x, seed):
+    rng = np.random.default_rng(seed)
+    dy, v = rng.standard_normal(forward(x).shape), rng.standard_normal(x.shape)
+    slope = np.sum((forward(x + 1e-6 * v) - forward(x - 1e-6 * v)) * dy) / 2e-6
+    return abs(np.sum(backward(dy, x) * v) - slope) <= 1e-6 * abs(slope)
+
+
+def gradient_is_right__one_sided(forward, backward, x, seed):
+    rng = np.random.default_rng(seed)
+    dy, v = rng.standard_normal(forward(x).shape), rng.standard_normal(x.shape)
+    dx = backward(dy, x)
+    slope = np.sum((forward(x + 1e-6 * v) - forward(x)) * dy) / 1e-6
+    return abs(np.sum(dx * v) - slope) <= 1e-6 * np.linalg.norm(dx)
 
 
 def gradient_is_right__a_per_cent_will_do(forward, backward, x, seed):
     rng = np.random.default_rng(seed)
     dy, v = rng.standard_normal(forward(x).shape), rng.standard_normal(x.shape)
-    theirs = np.sum((forward(x + 1e-6 * v) - forward(x - 1e-6 * v)) * dy) / 2e-6
-    return abs(np.sum(backward(dy, x) * v) - theirs) <= 1e-2 * abs(theirs)
+    dx = backward(dy, x)
+    slope = np.sum((forward(x + 1e-6 * v) - forward(x - 1e-6 * v)) * dy) / 2e-6
+    return abs(np.sum(dx * v) - slope) <= 1e-2 * np.linalg.norm(dx)
 
 
 def gradient_of_chain__remembers_outputs(layers, x, dy):
