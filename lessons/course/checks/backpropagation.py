@@ -61,7 +61,8 @@ def backward_products():
 def gradient_is_right():
     """dy has the shape of forward(x), v that of x. Two numbers are to agree.
 
-    One is the sum of dx * v. The other is the difference of two losses over 2h: sums of forward(...) * dy."""
+    One is the sum of dx * v. The other is the difference of two losses over 2h: sums of forward(...) * dy. How far
+    apart they may be depends on the norm of dx."""
     x, square = np.random.default_rng(34).standard_normal((2, 5, 5))
 
     def shear(x: np.ndarray) -> np.ndarray:
@@ -103,9 +104,28 @@ def gradient_is_right():
     def small_and_doubled(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
         return 2e-7 * shear_back(dy, x)
 
-    size = "Compare the difference with the size of the slope, not with a fixed number."
+    def ripple(x: np.ndarray) -> np.ndarray:
+        return np.sin(30 * x)
+
+    def ripple_back(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return 30 * np.cos(30 * x) * dy
+
+    # Along this v the slope is 0: dx, which is dy * weights, is at right angles to it.
+    rng = np.random.default_rng(14)
+    dy_v = rng.standard_normal(x.shape) * rng.standard_normal(x.shape)
+    weights = square - np.sum(square * dy_v) / np.sum(dy_v**2) * dy_v
+
+    def level(x: np.ndarray) -> np.ndarray:
+        return weights * x
+
+    def level_back(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return weights * dy
+
+    size = "This layer's slopes are not of the size of 1."
     yield case(large, large_back, x, 11, gives=True, hint=size)
     yield case(small, small_and_doubled, x, 12, gives=False, hint=size)
+    yield case(ripple, ripple_back, x, 13, gives=True, hint="A curve that bends much: centred, and with the h given?")
+    yield case(level, level_back, x, 14, gives=True, hint="Along this v the slope is 0, the norm of dx is not.")
 
 
 @dataclass(frozen=True)

@@ -20,21 +20,22 @@ def output_size():
 @exercise
 def shift_kernel():
     """To show what stood one pixel higher, the output has to look up: the 1 stands above the middle of the kernel."""
-    x = np.random.default_rng(21).standard_normal((5, 6))
     for down, right in [(0, 0), (1, 0), (0, 1), (-1, 1), (1, -1), (-1, -1)]:
-        moved = np.zeros_like(x)
-        moved[max(down, 0) : 5 + min(down, 0), max(right, 0) : 6 + min(right, 0)] = x[
-            max(-down, 0) : 5 + min(-down, 0), max(-right, 0) : 6 + min(-right, 0)
-        ]
-        yield case(down, right, holds=lambda w, moved=moved: _moves(w, x, moved), hint="Down is the first axis.")
+        goal = [2 + down, 2 + right]
+        yield case(down, right, holds=lambda w, goal=goal: _moves_to(w, goal), hint="Down is the first axis.")
 
 
-def _moves(w: np.ndarray, x: np.ndarray, moved: np.ndarray) -> bool:
+def _moves_to(w: np.ndarray, goal: list[int]) -> bool | str:
     w = np.asarray(w, np.float64)
     if w.shape != (3, 3):
-        return False
-    found = conv.forward_naive(x[None, :, :, None], w[:, :, None, None], np.zeros(1))
-    return np.allclose(found[0, :, :, 0], moved)
+        return f"its shape is {w.shape}, not (3, 3)"
+    dot = np.zeros((1, 5, 5, 1))
+    dot[0, 2, 2, 0] = 1
+    found = conv.forward_naive(dot, w[:, :, None, None], np.zeros(1))[0, :, :, 0]
+    places = np.argwhere(found).tolist()
+    if places != [goal]:
+        return f"a dot at [2, 2] comes out at {' and '.join(map(str, places)) or 'no place'}, not at {goal}"
+    return bool(np.isclose(found.max(), 1)) or f"a dot of 1 becomes one of {found[tuple(goal)]:g}"
 
 
 @exercise
@@ -67,5 +68,6 @@ def receptive_field():
     yield case([(3, 1), (3, 1)], gives=5)
     yield case([(3, 1), (2, 2)], gives=4)
     yield case([(3, 1), (2, 2), (3, 1)], gives=8, hint="Above the pooling, two pixels of the image are one step.")
+    yield case([(7, 2), (3, 2), (3, 1)], gives=19, hint="A convolution can have a stride, too.")
     vgg16 = [(3, 1)] * 2 + [(2, 2)] + [(3, 1)] * 2 + [(2, 2)] + ([(3, 1)] * 3 + [(2, 2)]) * 2 + [(3, 1)] * 3
     yield case(vgg16, gives=196, hint="All of VGG16 up to block5_conv3.")
