@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lessons_on_disk import EXERCISES, LESSONS
 
-from course.exercise import case, exercise
+from course.exercise import case, differs, exercise
 
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=str)
 each_exercise = pytest.mark.parametrize(("lesson", "name"), EXERCISES, ids=lambda x: str(x))
@@ -113,7 +113,7 @@ def said(check, answer):
 def test_what_is_said_of_answers():
     assert said(double, lambda x: 2 * x) == "✓ double is right."
     assert double.verdict(lambda x: 2)[1].splitlines() == [
-        "✗ <lambda>([0. 1. 2.]) returned a number, expected an array of shape (3,).",
+        "✗ <lambda>([0. 1. 2.]) returned 2., expected [0. 2. 4.].",
         "  Hint: Add it to itself. Arrays, too.",
     ]
     assert said(double, lambda x: x) == "✗ <lambda>(1) returned 1, expected 2."
@@ -153,6 +153,16 @@ def test_several_results():
     assert said(both, lambda x: ["two", True, 2]) == "✓ both is right."
     assert said(both, lambda x: ("two", True)) == "✗ <lambda>(2) returned ('two', True), expected 3 results."
     assert said(both, lambda x: ("two", 1, 2)) == "✗ <lambda>(2) returned 1, expected True (result number 2)."
+
+
+def test_a_list_and_an_array_serve_as_a_tuple_of_numbers():
+    for one in ([1, 2], np.array([1, 2])):
+        assert differs(one, (1, 2)) is None
+        assert differs(one, (1, 3)) == "returned 2, expected 3 (result number 2)"
+    assert differs([0, 1], [1]) == "returned [0. 1.], expected [1.]"
+    assert differs(np.zeros((3, 4)), np.zeros((4, 3))) == (
+        "returned an array of shape (3, 4), expected an array of shape (4, 3)"
+    )
 
 
 def test_nothing_an_answer_does_stops_the_notebook(capsys):

@@ -13,7 +13,7 @@ from minicam.emulator.build import compiler
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Print in one line what minicam says of a failure, and go on: a fault found in a kernel, no compiler at all."""
+    """Print in one line what minicam says of a failure, as of no compiler; the rest of the block is left out."""
     try:
         yield
     except MinicamError as error:
@@ -31,15 +31,17 @@ def launch(
         for header in source.FOLDER.glob("*.cuh"):
             shutil.copy(header, folder)
         path = _written(text, folder)
-        (kernel,) = source.read(path).kernels
+        kernels = list(source.read(path).kernels)
+        if len(kernels) != 1:
+            raise MinicamError(f"the text has {len(kernels)} kernels; expected one, `extern \"C\" __global__ void ...`")
         records: list[emulator.Launch] = []
         with emulator.options(trace=records if trace else None, **options):
-            cuda.launch(path, kernel, args, blocks=blocks, block=block)
+            cuda.launch(path, kernels[0], args, blocks=blocks, block=block)
     return records[0] if trace else None
 
 
 def complaint(text: str, args: Sequence, blocks: Sequence[int] = (1,), block: int = 64) -> str | None:
-    """What check mode says of the kernel of a text; None: nothing."""
+    """What check mode, or before it the compiler, says of the kernel of a text; None: nothing."""
     try:
         launch(text, args, blocks, block, check=True)
     except MinicamError as error:
@@ -59,8 +61,9 @@ def refusal(text: Any, kernel: str, parameters: str) -> str | None:
         return f"it cannot be run: {error}"
     if list(kernels) != [kernel]:
         return f'there must be one kernel, extern "C" __global__ void {kernel}({parameters})'
-    found = [(p.type, p.pointer) for p in kernels[kernel]]
-    wanted = [(p.removeprefix("const ").split()[0].rstrip("*"), "*" in p) for p in parameters.split(", ")]
+    found = [(p.type.replace("real", "float"), p.pointer) for p in kernels[kernel]]
+    asked = parameters.replace("real", "float").replace("const ", "").split(", ")
+    wanted = [(p.split()[0].rstrip("*"), "*" in p) for p in asked]
     return None if found == wanted else f"{kernel} must take {parameters}"
 
 

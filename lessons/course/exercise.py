@@ -10,8 +10,8 @@ docstring is the hint:
         yield case(8, 3, gives=6, hint="An even size is no exception.")
 
 A lesson calls it with the answer, `check.output_size(output_size)`, and one line is printed: right, or what was
-given, what came back, what was expected, and the hint. Nothing that the answer does can stop the notebook. There are
-always several cases with different results, so no constant passes.
+given, what came back, what was expected, and the hint. No error in the answer stops the notebook. There are always
+several cases with different results, so no constant passes.
 """
 
 import copy
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 SHOWN = 60  # letters of an argument that are printed
+FEW = 8  # numbers of an array that are printed; of a larger one, its shape
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def exercise(cases: Callable[[], Iterator[Case]]) -> Callable[[Callable], None]:
 def differs(found: Any, expected: Any, tolerance: float = 1e-6) -> str | None:
     """How a result differs from what is expected, in words; None: it does not."""
     if isinstance(expected, tuple):
+        found = list(found) if isinstance(found, np.ndarray) and found.ndim else found
         if not isinstance(found, tuple | list) or len(found) != len(expected):
             return f"returned {shown(found)}, expected {len(expected)} results"
         for n, pair in enumerate(zip(found, expected, strict=True), 1):
@@ -110,7 +112,8 @@ def differs(found: Any, expected: Any, tolerance: float = 1e-6) -> str | None:
     except (TypeError, ValueError):
         return f"returned {shown(found)}, expected {shown(expected)}"
     if found_array.shape != wanted.shape:
-        return f"returned {_kind(found_array)}, expected {_kind(wanted)}"
+        describe = shown if max(found_array.size, wanted.size) <= FEW else _kind
+        return f"returned {describe(found_array)}, expected {describe(wanted)}"
     size = np.abs(wanted[np.isfinite(wanted)]).max(initial=0) or 1
     wrong = ~np.isclose(found_array, wanted, rtol=0, atol=tolerance * size, equal_nan=True)
     if not wrong.any():
@@ -126,7 +129,7 @@ def differs(found: Any, expected: Any, tolerance: float = 1e-6) -> str | None:
 
 def shown(value: Any) -> str:
     """A value in few letters."""
-    if isinstance(value, np.ndarray) and value.size > 8:
+    if isinstance(value, np.ndarray) and value.size > FEW:
         return f"array {value.shape}"
     if callable(value):
         return getattr(value, "__name__", "a function")

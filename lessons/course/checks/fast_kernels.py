@@ -30,8 +30,9 @@ def _counted(M, N, D, height, width):
 @exercise
 def blur_kernel():
     """Each thread puts its own number into the tile, and the two at the ends one more. Then all of them wait."""
-    for threads, n in ((64, 192), (64, 150), (32, 40)):
-        yield case(threads, holds=lambda text, t=threads, n=n: _blurs(text, t, n))
+    behind = "Threads beyond the end have no result, but put a 0 into the tile and come to the barrier."
+    for threads, n, hint in ((64, 192, ""), (64, 150, behind), (32, 40, behind)):
+        yield case(threads, holds=lambda text, t=threads, n=n: _blurs(text, t, n), hint=hint)
 
 
 def _blurs(text: Any, threads: int, n: int) -> bool | str:

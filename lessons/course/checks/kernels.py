@@ -27,11 +27,15 @@ def _runs(text: Any, kernel: str, parameters: str, x: np.ndarray, numbers: tuple
 @exercise
 def blocks_needed():
     """Divide, and round up: a last block that is needed for one thread only is a whole block."""
-    yield case(21, 8, gives=(3, 3))
-    yield case(24, 8, gives=(3, 0), hint="Where blocks fit exactly, none is added.")
-    yield case(1, 256, gives=(1, 255))
-    yield case(2 * 224 * 224 * 64, 256, gives=(25088, 0))
-    yield case(1000, 96, gives=(11, 56), hint="Idle are all threads of all blocks, less those that have work.")
+    idle = "Idle are all threads of all blocks, less those that have work."
+    for threads, block, expected, hint in [
+        (21, 8, (3, 3), idle),
+        (24, 8, (3, 0), "Where blocks fit exactly, none is added."),
+        (1, 256, (1, 255), idle),
+        (2 * 224 * 224 * 64, 256, (25088, 0), ""),
+        (1000, 96, (11, 56), idle),
+    ]:
+        yield case(threads, block, gives=expected, hint=hint)
 
 
 @exercise
@@ -46,16 +50,16 @@ def pointwise():
     for formula, function, size in formulas:
         x = rng.standard_normal(size).astype(np.float32)
         asked = "pointwise", "const real* x, real* y, int size", x, (size,), function(x)
-        yield case(formula, holds=lambda text, asked=asked: _runs(text, *asked))
+        hint = f"(It is launched on {size} numbers, in blocks of {BLOCK}.)"
+        yield case(formula, holds=lambda text, asked=asked: _runs(text, *asked), hint=hint)
 
 
 @exercise
 def position():
     """The last axis turns fastest: k is the remainder of i by K, and i // K goes on as the number of a pixel."""
-    yield case(0, 3, 4, 2, gives=(0, 0, 0, 0))
-    for i, H, W, K in [(5, 3, 4, 2), (7, 3, 4, 2), (23, 3, 4, 2), (59, 3, 4, 5), (500, 5, 7, 6), (4321, 9, 2, 11)]:
-        gives = np.unravel_index(i, (1 + i // (H * W * K), H, W, K))
-        yield case(i, H, W, K, gives=tuple(map(int, gives)), hint="Only n is a quotient without a remainder after it.")
+    for i, H, W, K in [(0, 3, 4, 2), (5, 3, 4, 2), (23, 3, 4, 2), (59, 3, 4, 5), (500, 5, 7, 6), (4321, 9, 2, 11)]:
+        expected = tuple(map(int, np.unravel_index(i, (1 + i // (H * W * K), H, W, K))))
+        yield case(i, H, W, K, gives=expected, hint="Only n is a quotient without a remainder after it.")
 
 
 @exercise
@@ -65,9 +69,9 @@ def readers():
     for i, P, S, stride in [(2, 3, 3, 2), (3, 3, 3, 2), (0, 3, 3, 2), (6, 3, 3, 2), (4, 9, 4, 1), (7, 3, 2, 3),
                             (5, 3, 2, 3), (9, 4, 5, 2), (11, 4, 5, 2)]:  # fmt: skip
         reads = [[p * stride + s for s in range(S)] for p in range(P)]
-        gives = [p for p in range(P) if i in reads[p]]
+        expected = [p for p in range(P) if i in reads[p]]
         reach = ", ".join(f"window {p} reads {own[0]} to {own[-1]}" for p, own in enumerate(reads[:4]))
-        yield case(i, P, S, stride, gives=gives, hint=f"Here {reach}{', and so on' * (P > 4)}.")
+        yield case(i, P, S, stride, gives=expected, hint=f"Here {reach}{', and so on' * (P > 4)}.")
 
 
 @exercise
@@ -82,4 +86,5 @@ def average_backward():
         for p in range(P):
             dx[p * stride : p * stride + S] += dy[p] / S
         asked = "average_backward", "const real* dy, real* dx, int P, int size", dy, (P, dx.size), dx
-        yield case(S, stride, holds=lambda text, asked=asked: _runs(text, *asked))
+        hint = f"Numbers that no window reads, as number {S} here, get 0." if stride > S else ""
+        yield case(S, stride, holds=lambda text, asked=asked: _runs(text, *asked), hint=hint)
