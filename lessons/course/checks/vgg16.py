@@ -56,16 +56,19 @@ def step_cost():
 def first_kernel():
     """After ReLU the mean square is n * deviation**2 / 2 times the input's: make that 1. n is R * S * C."""
     for n, shape in enumerate([(3, 3, 64, 128), (3, 3, 128, 64), (5, 5, 16, 32), (1, 3, 256, 64), (1, 1, 8, 4096)]):
-        hint = "rng.normal takes the deviation, not its square." if n == 0 else "n does not depend on K."
+        hint = "rng.normal takes the deviation, not its square." if n == 0 else "n depends on R, S and C, not on K."
         yield case(*shape, n, holds=lambda w, shape=shape: _lasts(w, shape), hint=hint)
 
 
-def _lasts(w: np.ndarray, shape: tuple[int, ...]) -> bool:
+def _lasts(w: np.ndarray, shape: tuple[int, ...]) -> bool | str:
     """Whether the mean square of a ReLU's outputs is that of the inputs, as far as so many numbers can tell."""
     w = np.asarray(w, np.float64)
-    if w.shape != shape or abs(w.mean()) > 0.05 * w.std():
-        return False
-    return abs(np.mean(w**2) * w[..., 0].size / 2 - 1) < 0.08
+    if w.shape != shape:
+        return f"expected the shape {shape}"
+    if abs(w.mean()) > 0.05 * w.std():
+        return "its mean is not 0"
+    factor = np.mean(w**2) * w[..., 0].size / 2
+    return abs(factor - 1) < 0.08 or f"each layer would multiply the mean square by about {factor:.2g}"
 
 
 @exercise
@@ -103,10 +106,17 @@ class _Memory(io.BytesIO):
         return self.name
 
 
-def _same(found: dict, expected: dict) -> bool:
-    if not isinstance(found, dict) or list(found) != list(expected):
-        return False
-    return all(isinstance(found[name], np.ndarray) and np.array_equal(found[name], expected[name]) for name in expected)
+def _same(found: dict, expected: dict) -> bool | str:
+    if not isinstance(found, dict):
+        return "expected a dictionary"
+    if list(found) != list(expected):
+        return f"its names are {', '.join(map(str, found)) or 'none'}, expected {', '.join(expected)}"
+    for name, array in expected.items():
+        if not isinstance(found[name], np.ndarray):
+            return f"{name} is a {type(found[name]).__name__}, not an array"
+        if not np.array_equal(found[name], array):
+            return f"{name} holds other numbers"
+    return True
 
 
 @exercise
