@@ -43,6 +43,22 @@ def largest_box__corners_connect(heat, threshold):
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
+def largest_box__equal_counts_as_above(heat, threshold):
+    islands, count = ndimage.label((heat >= threshold * heat.max()) & (heat > 0))
+    if not count:
+        return 0, 0, heat.shape[1], heat.shape[0]
+    rows, columns = np.nonzero(islands == 1 + np.bincount(islands.ravel())[1:].argmax())
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+def largest_box__last_of_equals(heat, threshold):
+    islands, count = ndimage.label(heat > threshold * heat.max())
+    if not count:
+        return 0, 0, heat.shape[1], heat.shape[0]
+    rows, columns = np.nonzero(islands == 1 + np.argsort(np.bincount(islands.ravel())[1:], kind="stable")[-1])
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
 def iou__two_negatives(a, b):
     both = (min(a[2], b[2]) - max(a[0], b[0])) * (min(a[3], b[3]) - max(a[1], b[1]))
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)

@@ -44,6 +44,8 @@ def largest_box():
     yield case(heat, 0.7, gives=(0, 0, 1, 1), hint="Pixels that touch only at a corner are not connected.")
     yield case(np.zeros((3, 7)), 0.2, gives=(0, 0, 7, 3), hint="A map of zeros: the whole image.")
     yield case(heat / 2, 0.4, gives=(2, 1, 4, 3), hint="The threshold is a fraction of the map's own maximum.")
+    row = np.array([[0, 1, 0.5, 0, 1]])
+    yield case(row, 0.5, gives=(1, 0, 2, 1), hint="0.5 is not above 0.5; and of two equal islands the first counts.")
     rng = np.random.default_rng(73)
     for threshold in (0.2, 0.5):
         heat = cam.normalise(cam.upsample(rng.standard_normal((1, 4, 5)), (16, 30)))[0]
