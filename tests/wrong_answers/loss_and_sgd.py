@@ -74,6 +74,11 @@ def factor_of__warms_up_all_the_way(step, images, batch, epochs, warmup):
     return min(1, (step + 1) / (warmup + 1)) * (1 + np.cos(np.pi * step / steps)) / 2
 
 
+def factor_of__tenth_not_rounded(step, images, batch, epochs, warmup):
+    steps = epochs * -(-images // batch)
+    return min(1, (step + 1) / (min(warmup, steps / 10) + 1)) * (1 + np.cos(np.pi * step / steps)) / 2
+
+
 def factor_of__starts_at_zero(step, images, batch, epochs, warmup):
     steps = epochs * -(-images // batch)
     warmup = min(warmup, steps // 10)

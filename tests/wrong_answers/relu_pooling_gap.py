@@ -20,6 +20,14 @@ def max_pool__takes_the_last_of_equal_ones(x):
     return y, argmax
 
 
+def max_pool__begins_with_zero(x):
+    y, argmax = (np.zeros((x.shape[0] // 2, x.shape[1] // 2)) for _ in range(2))
+    for p, q, i, j in np.ndindex(*y.shape, 2, 2):
+        if x[2 * p + i, 2 * q + j] > y[p, q]:
+            argmax[p, q], y[p, q] = 2 * i + j, x[2 * p + i, 2 * q + j]
+    return y, argmax
+
+
 def max_pool__windows_overlap(x):
     y, argmax = (np.zeros((x.shape[0] // 2, x.shape[1] // 2)) for _ in range(2))
     for p, q in np.ndindex(y.shape):

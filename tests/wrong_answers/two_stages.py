@@ -63,6 +63,16 @@ def redraw__without_replacement(labels, first, second, seed):
     return labels[order], first[order], second[order]
 
 
+def redraw__always_the_same_set(labels, first, second, seed):
+    drawn = np.random.default_rng(0).integers(len(labels), size=len(labels))
+    return labels[drawn], first[drawn], second[drawn]
+
+
+def redraw__never_the_same_set(labels, first, second, seed):
+    drawn = np.random.default_rng().integers(len(labels), size=len(labels))
+    return labels[drawn], first[drawn], second[drawn]
+
+
 def interval__both_ends_whole(differences, level):
     defined = differences[np.isfinite(differences)]
     return tuple(np.percentile(defined, [100 * (1 - level), 100 * level]))

@@ -33,6 +33,12 @@ def calibration_error__middle_of_the_bin(p, y, bins):
     return sum((place == b).mean() * abs((b + 0.5) / bins - y[place == b].mean()) for b in np.unique(place))
 
 
+def calibration_error__one_is_lost(p, y, bins):
+    place = (p * bins).astype(int)
+    bins_of = [place == b for b in range(bins) if (place == b).any()]
+    return sum(here.mean() * abs(p[here].mean() - y[here].mean()) for here in bins_of)
+
+
 def temperature__times_instead_of_divided(z, y, candidates):
     losses = [-np.log(np.where(y, 1 / (1 + np.exp(-z * T)), 1 / (1 + np.exp(z * T)))).mean() for T in candidates]
     return candidates[np.argmin(losses)]

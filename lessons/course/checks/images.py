@@ -13,11 +13,12 @@ def crop():
     """Rows are y and come first: image[y0:y1, x0:x1]."""
     rng = np.random.default_rng(11)
     for shape, box, hint in [
-        ((6, 8), (2, 1, 5, 5), ""),
+        ((6, 8), (2, 1, 5, 5), "The width is x1 - x0: column x1 is not inside."),
         ((6, 8, 3), (0, 2, 8, 3), "The end is not inside: this box is one row high."),
         ((5, 4, 3), (1, 2, 9, 7), "What lies beyond the right or lower edge is left out."),
         ((7, 6, 3), (-2, -3, 4, 5), "An index of -3 is the third from the end. A box that starts there starts at 0."),
         ((7, 6), (3, -1, 20, 20), "An index of -1 is the last."),
+        ((5, 6), (-4, 1, -1, 4), "This box lies beyond the left edge: its end is negative, too."),
     ]:
         image, (x0, y0, x1, y1) = rng.integers(0, 256, shape, np.uint8), box
         rows = [i for i in range(shape[0]) if y0 <= i < y1]

@@ -38,7 +38,8 @@ def logit_gradient():
     for N, K in ((1, 3), (5, 3), (4, 2), (3, 7)):
         logits, labels = 2 * rng.standard_normal((N, K)), rng.integers(0, K, N)
         wanted = (softmax(logits, axis=1) - np.eye(K)[labels]) / N
-        yield case(logits, labels, gives=wanted, hint="Divide by the number of images." if N > 1 else "")
+        hint = "Row n loses 1 at labels[n] only; all is divided by N." if N > 1 else ""
+        yield case(logits, labels, gives=wanted, hint=hint)
     logits, labels = np.array([[500.0, 0, -500], [0, 0, 900]]), np.array([1, 2])
     wanted = (softmax(logits, axis=1) - np.eye(3)[labels]) / 2
     yield case(logits, labels, gives=wanted, hint="Logits may be large: subtract each row's largest, as in 5.1.")
@@ -66,7 +67,7 @@ def update():
     """
     rng = np.random.default_rng(54)
     settings = {
-        (0.1, 0.0, 0.0): "Without momentum and decay this is the plain step.",
+        (0.1, 0.0, 0.0): "Without momentum and decay this is the plain step, and v' is dw.",
         (0.1, 0.9, 0.0): "The rate is not part of the velocity.",
         (0.5, 0.0, 0.1): "The decay pulls at the old w, and counts as part of the gradient.",
         (0.02, 0.9, 5e-4): "",
@@ -86,13 +87,13 @@ def factor_of():
     """
     cases = {
         (0, 300, 16, 16, 0): "",
-        (152, 300, 16, 16, 0): "300 / 16 is 18.75: that is 19 batches.",
+        (152, 300, 16, 16, 0): "300 / 16 is 18.75: that is 19 batches. The rise is 1 at most.",
         (0, 300, 16, 16, 20): "A warm-up of 20: step 0 has 1/21 of the rate.",
         (9, 300, 16, 16, 20): "Step 9 is the tenth.",
         (30, 300, 16, 16, 20): "After the warm-up the rise is 1, not more.",
         (40, 2000, 32, 6, 20): "2000 / 32 is 62.5: that is 63 batches.",
         (2, 64, 8, 5, 20): "A stage of 40 steps warms up for 4 of them, not for 20.",
-        (1, 5, 8, 3, 20): "3 steps; the tenth part, rounded down, is none.",
+        (0, 5, 8, 3, 20): "3 steps; the tenth part, rounded down, is none.",
     }
     for (step, images, batch, epochs, warmup), hint in cases.items():
         steps = epochs * int(np.ceil(images / batch))
@@ -102,7 +103,7 @@ def factor_of():
 
 @exercise
 def dropout():
-    """Draw as many random numbers as x has, between 0 and 1; what is below the rate goes. Others become larger."""
+    """Draw a number from 0 to 1 for each number of x; where it is below the rate, x becomes 0. Others become larger."""
     rng = np.random.default_rng(55)
     for shape, rate, seed, step in (((1, 8), 0.5, 0, 0), ((3, 5), 0.25, 0, 7), ((4, 4), 0.8, 3, 1), ((6,), 0.1, 2, 2)):
         layer, x = Dropout("dropout", rate), rng.uniform(1, 2, shape)

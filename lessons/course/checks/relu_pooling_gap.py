@@ -27,6 +27,7 @@ def max_pool():
     for shape, hint in hints.items():
         yield _pooling(rng.permutation(np.arange(np.prod(shape)) - 7.0).reshape(shape), hint)
     yield _pooling(rng.integers(0, 2, (8, 8)).astype(float), "Of equal numbers the first counts.")
+    yield _pooling(-1.0 - rng.permutation(16).reshape(4, 4), "All four of a window may be negative.")
 
 
 def _pooling(x: np.ndarray, hint: str):
@@ -43,7 +44,7 @@ def max_pool_backward():
         argmax = maxpool.forward_naive(x[None, :, :, None])[1]
         dx = maxpool.backward(dy[None, :, :, None], argmax, (1, *shape, 1))[0, :, :, 0]
         hint = "The odd row or column stays 0." if shape[0] % 2 or shape[1] % 2 else ""
-        yield case(dy, argmax[0, :, :, 0], shape, gives=dx, hint=hint)
+        yield case(dy, argmax[0, :, :, 0], shape, gives=dx + 0.0, hint=hint)  # + 0.0: no -0
 
 
 @exercise
@@ -57,12 +58,13 @@ def gap_backward():
 
 @exercise
 def evidence_in_box():
-    """Make the map of each class, features @ w. The logit is its mean over the image; what of it is in the box?"""
+    """Make the map of each class, features @ w. The logit is the map's mean; what part of it is in the box?"""
     rng = np.random.default_rng(45)
     for (H, W, C, K), box in (((4, 6, 3, 2), (0, 0, 6, 4)), ((4, 6, 3, 2), (1, 0, 4, 3)), ((7, 5, 4, 3), (2, 1, 5, 7))):
         features, w = rng.standard_normal((H, W, C)), rng.standard_normal((C, K))
         x0, y0, x1, y1 = box
         inside = np.zeros((H, W, 1))
         inside[y0:y1, x0:x1] = 1
-        hint = "Divide by all pixels of the image, not by those of the box." if box != (0, 0, W, H) else ""
+        part = "Divide by all pixels of the map, not by those of the box; row y1 and column x1 are not inside."
+        hint = part if box != (0, 0, W, H) else "Rows are y, columns x; the mean is over all H W pixels."
         yield case(features, w, box, gives=(features * inside).mean(axis=(0, 1)) @ w, hint=hint)

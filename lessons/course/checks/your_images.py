@@ -32,8 +32,9 @@ def calibration_error():
     Of each bin that is not empty: its share of all cases, times the distance of its mean p from its mean y."""
     p, y = np.array([0.2, 0.2, 0.9, 0.9]), np.array([False, False, True, False])
     yield case(p, y, 2, gives=0.5 * 0.2 + 0.5 * 0.4, hint="Two bins of two: 0.2 was said and 0 came; 0.9 and 0.5.")
-    yield case(np.array([0.1, 0.3, 0.5, 1.0]), np.array([False, False, True, True]), 2, gives=0.5 * 0.2 + 0.5 * 0.25,
-               hint="0.5 belongs to the upper of two bins, and 1 to the last.")  # fmt: skip
+    p, y = np.array([0.1, 0.3, 0.5, 0.7, 1.0]), np.array([False, False, True, True, False])
+    gives = 2 / 5 * 0.2 + 3 / 5 * (2.2 / 3 - 2 / 3)
+    yield case(p, y, 2, gives=gives, hint="0.5 belongs to the upper of two bins, and 1 to the last.")
     rng = np.random.default_rng(122)
     for N, bins, power in [(200, 10, 1.0), (150, 5, 2.0), (40, 20, 0.5)]:
         p = rng.random(N)
@@ -57,7 +58,7 @@ def temperature():
 
 @exercise
 def threshold_for():
-    """Sort the probabilities of the ill only, the highest first. How many of them have to be alarms? Round up."""
+    """Only the ill count. Go down their probabilities from the highest: which is the first with enough at or above?"""
     p = np.array([0.9, 0.8, 0.3, 0.6, 0.2, 0.7])
     y = np.array([True, False, True, True, True, False])
     yield case(p, y, 0.5, gives=0.6, hint="Two of the four who are ill are at 0.6 or above.")
