@@ -22,7 +22,7 @@ test: $(VENV)/.installed_test
 	@$(VENV)/bin/python -m pytest $(ARGS)
 
 lessons: $(VENV)/.installed_lessons
-	@$(VENV)/bin/python -m jupyter lab $(ARGS) lessons/01_images.ipynb
+	@$(VENV)/bin/python -m jupyter lab --ServerApp.root_dir="$(CURDIR)" $(ARGS) lessons/01_images.ipynb
 
 bench: $(VENV)/.installed_bench
 	@$(VENV)/bin/python -m minicam.bench cpu $(ARGS)

@@ -66,7 +66,7 @@ class Lesson:
         return importlib.import_module(f"wrong_answers.{self.name}")
 
 
-LESSONS = [Lesson(path) for path in sorted(FOLDER.glob("*.ipynb"))]
+LESSONS = [Lesson(path) for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))]
 EXERCISES = [(lesson, name) for lesson in LESSONS for name in lesson.blanks()]
 
 

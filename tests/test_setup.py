@@ -71,7 +71,7 @@ def test_everything_is_installed_once(clone):
     assert run(clone, "make", "test", "ARGS=-k conv", TESTS="3 passed")[2] == ["-m pytest -k conv"]
     assert run(clone, "make", "bench", "ARGS=--quick")[2] == [f"{INSTALL}[bench]", "-m minicam.bench cpu --quick"]
     assert run(clone, "make", "bench")[2] == ["-m minicam.bench cpu"]
-    opened = "-m jupyter lab --no-browser lessons/01_images.ipynb"
+    opened = f"-m jupyter lab --ServerApp.root_dir={clone} --no-browser lessons/01_images.ipynb"
     assert run(clone, "make", "lessons", "ARGS=--no-browser")[2] == [f"{INSTALL}[lessons]", opened]
     assert run(clone, "make", "lessons", "ARGS=--no-browser")[2] == [opened]
     assert run(clone, "make", "lint") == (0, "", [])
