@@ -10,7 +10,9 @@ from minicam.ops import conv, winograd
 def product_by_points():
     """The matrix is square, n rows for n points. g and h each need only as many of its columns as they are long."""
     rng = np.random.default_rng(111)
-    yield case(np.array([1.0, 2, 3]), np.array([2.0, 1]), np.array([0.0, 1, -1, 2]), gives=np.array([2.0, 5, 8, 3]))
+    values = "The product's values at these points are 2, 18, 2, 68. From them follow its coefficients, lowest first."
+    g, h, points = np.array([1.0, 2, 3]), np.array([2.0, 1]), np.array([0.0, 1, -1, 2])
+    yield case(g, h, points, gives=np.array([2.0, 5, 8, 3]), hint=values)
     yield case(np.array([1.0, 2]), np.array([3.0]), np.array([0.0, 1]), gives=np.array([3.0, 6]))
     for lengths in [(3, 4), (5, 2), (2, 2)]:
         g, h = map(rng.standard_normal, lengths)
@@ -26,7 +28,7 @@ def winograd_row():
     """
     rng = np.random.default_rng(112)
     for points, length, hint in [
-        ((0, 1, -1), 4, "This is a single tile."),
+        ((0, 1, -1), 4, "This is a single tile: two outputs from four inputs."),
         ((0, 1, -1), 10, "Four tiles of two outputs; they begin at 0, 2, 4 and 6."),
         ((0, 1, -1, 2, -2), 14, "Three tiles of four outputs."),
         ((0, 1, -1, 2, -2), 12, "Ten outputs: the third tile has two too many."),
@@ -90,11 +92,13 @@ def share_of_multiplications():
 def fair_ratio():
     """Each round times ours and then theirs. One round more than repeats, of which the first is thrown away."""
     slow, busy = "This machine grows slower with every call.", "Twice, something else kept this machine busy."
-    yield _on(_Machine(), 2, 0.5)
+    yield _on(_Machine(), 2, 0.5, hint="How long a run takes on this machine, only clock can tell.")
     yield _on(_Machine(first=30.0), 1, 0.5, hint="On this machine, the first call of each is slow.")
     ratio = 1 / 2.2  # each call takes 1.1 times as long as the one before
     yield _on(_Machine(slower=1.1), 5, ratio, hint=f"{slow} Take turns, ours first.")
     yield _on(_Machine(hiccups=(4, 8)), 5, 0.5, hint=f"{busy} A median takes no notice of it.")
+    medians = "Here a single round was disturbed. First the two medians, then their ratio; not a median of ratios."
+    yield _on(_Machine(slower=1.1, hiccups=(2,)), 3, 1.1 / 2, hint=medians)
     yield _on(_Machine(theirs=1.0), 3, 2.0, hint="Ours by theirs, not theirs by ours.")
 
 
