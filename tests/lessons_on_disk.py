@@ -16,6 +16,15 @@ BLANK = re.compile(r"^    \.\.\.  # (\d+) lines?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
+class Blank:
+    """An exercise in its notebook: how many lines are asked for, the code of the cell, the function in it."""
+
+    lines: int
+    code: str
+    function: ast.FunctionDef
+
+
+@dataclass(frozen=True)
 class Lesson:
     """A notebook: `02_convolution.ipynb` has the number 2 and the name convolution."""
 
@@ -44,13 +53,14 @@ class Lesson:
     def prose(self) -> str:
         return "\n\n".join(self.sources("markdown"))
 
-    def blanks(self) -> dict[str, tuple[int, str]]:
-        """For each exercise the number of lines that its blank asks for, and the code of its cell."""
+    @cached_property
+    def blanks(self) -> dict[str, Blank]:
+        """Of each exercise, by name."""
         found = {}
         for code in self.sources("code"):
             if match := BLANK.search(code):
                 (function,) = (node for node in ast.parse(code).body if isinstance(node, ast.FunctionDef))
-                found[function.name] = int(match[1]), code
+                found[function.name] = Blank(int(match[1]), code, function)
         return found
 
     @property
@@ -67,7 +77,7 @@ class Lesson:
 
 
 LESSONS = [Lesson(path) for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))]
-EXERCISES = [(lesson, name) for lesson in LESSONS for name in lesson.blanks()]
+EXERCISES = [(lesson, name) for lesson in LESSONS for name in lesson.blanks]
 
 
 def links(text: str) -> list[str]:

@@ -1,5 +1,6 @@
 """The form of the lessons, and that they leave no file of minicam unexplained."""
 
+import functools
 import re
 from itertools import pairwise
 
@@ -65,7 +66,7 @@ def test_it_sets_exercises_one_after_the_other(lesson):
     titles = re.findall(r"^### Exercise (\d+)\.(\d+): \S", lesson.prose, re.MULTILINE)
     assert titles == [(str(lesson.number), str(n)) for n in range(1, len(titles) + 1)]
     assert 3 <= len(titles) <= 6
-    assert len(lesson.blanks()) == len(titles)
+    assert len(lesson.blanks) == len(titles)
     for above, cell in pairwise(lesson.notebook.cells):
         if BLANK.search(cell.source):
             assert "### Exercise" in above.source
@@ -73,20 +74,23 @@ def test_it_sets_exercises_one_after_the_other(lesson):
 
 @each_lesson
 def test_every_blank_is_followed_by_its_check_and_has_a_specification(lesson):
-    for name, (_, code) in lesson.blanks().items():
-        assert code.rstrip().endswith(f"\n\n\ncheck.{name}({name})"), code
-        assert '    """' in code, code
+    for name, blank in lesson.blanks.items():
+        assert blank.code.rstrip().endswith(f"\n\n\ncheck.{name}({name})"), blank.code
+        assert '    """' in blank.code, blank.code
 
 
 @each_lesson
 def test_it_imports_minicam_and_does_not_paste_it(lesson):
     """No four lines in a row of any function of minicam's; imports and lone brackets do not count."""
-    theirs = set()
-    for path in (ROOT / "minicam").rglob("*.py"):
-        theirs |= runs_of_four(path.read_text(encoding="utf-8"))
     for code in lesson.sources("code"):
-        assert not runs_of_four(code) & theirs, code
+        assert not runs_of_four(code) & runs_of_minicam(), code
     assert any("minicam" in code for code in lesson.sources("code"))
+
+
+@functools.cache
+def runs_of_minicam():
+    texts = (path.read_text(encoding="utf-8") for path in (ROOT / "minicam").rglob("*.py"))
+    return set().union(*map(runs_of_four, texts))
 
 
 def runs_of_four(code):

@@ -1,11 +1,15 @@
 """Every lesson from a clean kernel, its blanks left in: each check says its hint, and no cell fails."""
 
+import copy
 import os
 
 import nbclient
 import pytest
 from lessons_on_disk import FOLDER, LESSONS
 from nbclient.exceptions import CellExecutionError
+
+# nbclient's warnings, and of what it stands on; those of a lesson are in its kernel, a process of its own.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 LONGEST = 300  # seconds for one cell: it hangs
 NOWHERE = "http://127.0.0.1:9"  # no lesson needs the network
@@ -19,8 +23,9 @@ def execute(lesson, folder, **environment):
     kept["MINICAM_CACHE"] = os.environ["MINICAM_CACHE"]
     for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         kept[variable] = NOWHERE
+    notebook = copy.deepcopy(lesson.notebook)  # running fills the cells with outputs
     client = nbclient.NotebookClient(
-        lesson.notebook.copy(), timeout=LONGEST, resources={"metadata": {"path": str(FOLDER)}}, kernel_name="python3"
+        notebook, timeout=LONGEST, resources={"metadata": {"path": str(FOLDER)}}, kernel_name="python3"
     )
     try:
         return client.execute(env=kept | {"IPYTHONDIR": str(folder)} | environment)
@@ -40,7 +45,6 @@ def files():
     return {path for path in FOLDER.rglob("*") if "__pycache__" not in path.parts}
 
 
-@pytest.mark.filterwarnings("ignore")  # of nbclient and what it stands on; the kernel is a process of its own
 @pytest.mark.parametrize("lesson", LESSONS, ids=str)
 def test_it_runs_offline_without_real_data_and_leaves_no_file(lesson, tmp_path):
     before = files()
@@ -51,7 +55,6 @@ def test_it_runs_offline_without_real_data_and_leaves_no_file(lesson, tmp_path):
 
 
 @pytest.mark.real
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("lesson", USING_REAL, ids=str)
 def test_it_runs_on_real_images_and_weights(lesson, tmp_path, real):
     (weights,) = (real / "weights").glob("vgg16*.h5")
@@ -60,8 +63,9 @@ def test_it_runs_on_real_images_and_weights(lesson, tmp_path, real):
 
 def verify(lesson, notebook):
     assert printed(notebook, "stderr") == ""
-    for name in lesson.blanks():
-        assert f"✗ {name}(" in printed(notebook)
-    assert printed(notebook).count("\n  Hint: ") == len(lesson.blanks())
+    said = printed(notebook)
+    for name in lesson.blanks:
+        assert f"✗ {name}(" in said
+    assert said.count("\n  Hint: ") == len(lesson.blanks)
     figures = [output for output in outputs(notebook) if "image/png" in output.get("data", {})]
     assert len(figures) >= 5

@@ -57,8 +57,9 @@ class Case:
         if self.holds is not None:
             try:
                 right = self.holds(found)
-                fine = not isinstance(right, str) and bool(right)
-                return None if fine else f"{call} returned {shown(found)}{_because(right)}."
+                if isinstance(right, str):
+                    return f"{call} returned {shown(found)}: {right}."
+                return None if right else f"{call} returned {shown(found)}."
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
                 return f"{call} returned {shown(found)}, which cannot be used: {error}."
         difference = differs(found, self.gives, self.tolerance)
@@ -97,8 +98,8 @@ def exercise(cases: Callable[[], Iterator[Case]]) -> Callable[[Callable], None]:
 def differs(found: Any, expected: Any, tolerance: float = 1e-6) -> str | None:
     """How a result differs from what is expected, in words; None: it does not."""
     if isinstance(expected, tuple):
-        found = list(found) if isinstance(found, np.ndarray) and found.ndim else found
-        if not isinstance(found, tuple | list) or len(found) != len(expected):
+        several = isinstance(found, tuple | list) or (isinstance(found, np.ndarray) and found.ndim)
+        if not several or len(found) != len(expected):
             return f"returned {shown(found)}, expected {len(expected)} results"
         for n, pair in enumerate(zip(found, expected, strict=True), 1):
             if difference := differs(*pair, tolerance):
@@ -135,10 +136,6 @@ def shown(value: Any) -> str:
         return getattr(value, "__name__", "a function")
     text = " ".join((np.array2string(value, precision=4) if isinstance(value, np.ndarray) else repr(value)).split())
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
-
-
-def _because(fault: bool | str) -> str:
-    return f": {fault}" if isinstance(fault, str) else ""
 
 
 def _kind(array: np.ndarray) -> str:

@@ -4,7 +4,6 @@ import numpy as np
 
 from course.exercise import case, exercise
 from minicam import cam
-from minicam.ops import gap, linear
 
 
 @exercise
@@ -16,11 +15,9 @@ def maps_of():
     for N, h, w, C, K in [(1, 2, 3, 4, 2), (3, 4, 2, 5, 3), (4, 3, 3, 2, 6)]:
         features, w_fc = rng.standard_normal((N, h, w, C)), rng.standard_normal((C, K))
         classes = rng.integers(K, size=N)
-        logits = linear.forward(gap.forward(features), w_fc, np.zeros(K))[np.arange(N), classes]
         loops = np.zeros((N, h, w))
         for n, i, j in np.ndindex(N, h, w):
             loops[n, i, j] = sum(features[n, i, j, c] * w_fc[c, classes[n]] for c in range(C))
-        assert np.allclose(loops.mean((1, 2)), logits)
         yield case(features, w_fc, classes, gives=loops)
 
 

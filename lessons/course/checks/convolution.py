@@ -8,7 +8,7 @@ from minicam.ops import conv
 
 @exercise
 def output_size():
-    """Padding makes the row 2 * padding longer. Then it fits once, and once more for each whole stride left."""
+    """Padding makes the row longer, on both sides. The kernel fits once, and once more for each whole stride left."""
     yield case(6, 3, 1, 0, gives=4)
     yield case(224, 3, 1, 1, gives=224, hint="This is VGG16's case: padding by 1 keeps the size under a 3x3 kernel.")
     yield case(7, 3, 2, 0, gives=3)

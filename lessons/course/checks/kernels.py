@@ -16,9 +16,9 @@ def _runs(text: Any, kernel: str, parameters: str, x: np.ndarray, numbers: tuple
     """True, or what is wrong with the kernel of a text, launched on an array, one for its output, and numbers."""
     if refused := emulated.refusal(text, kernel, parameters):
         return refused
-    y = empty(expected.shape, np.float32, like=to_device(x, "emulator"))  # NaN: what is not written shows
-    args = to_device(x, "emulator"), y, *numbers
-    if fault := emulated.complaint(text, args, (-(-y.size // BLOCK),), BLOCK):
+    x = to_device(x, "emulator")
+    y = empty(expected.shape, np.float32, like=x)  # NaN: what is not written shows
+    if fault := emulated.complaint(text, (x, y, *numbers), (-(-y.size // BLOCK),), BLOCK):
         return f"the emulator says: {fault}"
     fault = differs(y, expected, 1e-5)
     return fault.replace("returned", f"launched on {y.size} threads, it left", 1) if fault else True
