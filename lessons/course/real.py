@@ -2,13 +2,18 @@
 
 Lessons show them where they help, and otherwise the built-in pictures: all of them work offline. How to get them:
 `python -m minicam.weights download`, and the README on ISIC-2017, to be unpacked into a folder ISIC beside it.
-MINICAM_WEIGHTS and MINICAM_ISIC name other places.
+MINICAM_WEIGHTS and MINICAM_ISIC name other places, relative to the repository's folder; named as nothing, they hide
+what is there. What cannot be used is said once, in a line, and the lesson goes on without it.
 """
 
+import functools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from minicam import MinicamError
 from minicam.data import Dataset, isic, synthetic
 from minicam.model import Network, vgg16_gap
 from minicam.weights import keras
@@ -17,30 +22,38 @@ from minicam.weights.download import NAME
 ROOT = Path(__file__).parents[2]
 
 
+@functools.cache
 def weights_file() -> Path | None:
     """The HDF5 file of VGG16's ImageNet weights."""
-    return _there("MINICAM_WEIGHTS", ROOT / "weights" / NAME)
-
-
-def isic_folder() -> Path | None:
-    """The folder of ISIC-2017."""
-    return _there("MINICAM_ISIC", ROOT / "ISIC")
+    file = _place("MINICAM_WEIGHTS", ROOT / "weights" / NAME)
+    return file if file and _said(_filled, file) else None
 
 
 def vgg16() -> Network | None:
     """VGG16-GAP for three classes, with the ImageNet weights below its CAM head, which is fresh."""
     file = weights_file()
-    if file is None:
-        return None
+    return file and _filled(file)
+
+
+def _filled(file: Path) -> Network:
     network = vgg16_gap()
     keras.assign(network.params(), keras.read(file), file, optional=("CAM_conv", "CAM_fc"))
     return network
 
 
 def photographs(split: str = "validation") -> Dataset | None:
-    """The images of ISIC-2017."""
-    folder = isic_folder()
-    return None if folder is None else isic.load(folder, split)
+    """The images of ISIC-2017, if both training and validation are there."""
+    return _isic().get(split)
+
+
+@functools.cache
+def _isic() -> dict[str, Dataset]:
+    folder = _place("MINICAM_ISIC", ROOT / "ISIC")
+    return (folder and _said(_halves, folder)) or {}
+
+
+def _halves(folder: Path) -> dict[str, Dataset]:
+    return {split: isic.load(folder, split) for split in ("training", "validation")}
 
 
 def lesions(split: str = "validation", count: int | None = None) -> Dataset:
@@ -53,6 +66,18 @@ def recorded(pattern: str) -> list[dict]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "results").glob(pattern))]
 
 
-def _there(variable: str, usual: Path) -> Path | None:
-    path = Path(os.environ.get(variable) or usual)
-    return path if path.exists() else None
+def _place(variable: str, usual: Path) -> Path | None:
+    """Where to look: the place that is named, though nothing be there, or the usual one if it is there."""
+    if variable in os.environ:
+        named = os.environ[variable]
+        return ROOT / Path(named).expanduser() if named else None
+    return usual if usual.exists() else None
+
+
+def _said(read: Callable, path: Path) -> Any:
+    """What is read; None, and minicam's line printed, where that cannot be done."""
+    try:
+        return read(path)
+    except MinicamError as error:
+        print(f"{error}\nThe lesson goes on with what is built in.")
+        return None
