@@ -3,6 +3,8 @@
 import ast
 import functools
 import inspect
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -66,6 +68,7 @@ def test_wrong_but_plausible_answers_are_rejected(lesson, name):
         right, words = getattr(lesson.checks, name).verdict(function)
         assert not right, f"{wrong} passes"
         assert "\n  Hint: " in words
+        assert not re.search(r"(Name|Attribute|Syntax|Import)Error", words), words
 
 
 @each_exercise
@@ -111,7 +114,7 @@ def said(check, answer):
 def test_what_is_said_of_answers():
     assert said(double, lambda x: 2 * x) == "✓ double is right."
     assert double.verdict(lambda x: 2)[1].splitlines() == [
-        "✗ <lambda>([0. 1. 2.]) returned 2., expected [0. 2. 4.].",
+        "✗ <lambda>([0. 1. 2.]) returned 2, expected [0. 2. 4.].",
         "  Hint: Add it to itself. Arrays, too.",
     ]
     assert said(double, lambda x: x) == "✗ <lambda>(1) returned 1, expected 2."
@@ -120,6 +123,8 @@ def test_what_is_said_of_answers():
     )
     assert said(double, lambda x: np.nan) == "✗ <lambda>(1) returned nan, expected 2."
     assert said(double, lambda x: "two") == "✗ <lambda>(1) returned 'two', expected 2."
+    assert said(double, lambda x: "2") == "✗ <lambda>(1) returned '2', expected 2."
+    assert said(double, lambda x: [2.0, 2]) == "✗ <lambda>(1) returned [2. 2.], expected 2."
     assert said(double, 2) == "✗ double: expected a function, found 2."
     assert said(double, lambda: 2).startswith("✗ <lambda>(1) raised TypeError: ")
 
@@ -138,6 +143,23 @@ def test_an_answer_may_not_change_its_arguments():
         return x
 
     assert said(double, in_place) == "✗ in_place([0. 1. 2.]) changed its argument number 1, which is not its own."
+
+    @exercise
+    def total():
+        """All of them, in lists, too."""
+        yield case([1, [np.ones(2), {"b": 3}]], gives=6)
+
+    def emptying(change):
+        def answer(x):
+            change(x)
+            return 6
+
+        return answer
+
+    changes = lambda x: x.pop(), lambda x: x[1][0].fill(2), lambda x: x[1][1].update(b=4), lambda x: x[1].append(5)
+    for change in changes:
+        assert "changed its argument number 1" in said(total, emptying(change))
+    assert said(total, emptying(len)) == "✓ total is right."
 
 
 def test_more_than_one_result_can_be_right():
@@ -167,11 +189,15 @@ def test_nothing_an_answer_does_stops_the_notebook(capsys):
     def endless(x):
         return endless(x)
 
-    odd = lambda x: object(), lambda x: [1, [2]], lambda x: np.zeros((2, 0))
+    class Mute:
+        def __repr__(self):
+            raise RuntimeError
+
+    odd = lambda x: object(), lambda x: [1, [2]], lambda x: np.zeros((2, 0)), lambda x: Mute(), lambda x: sys.exit(1)
     for answer in (endless, functools.partial(max, 0), *odd):
         for check in (double, root, both):
             check(answer)
-    assert capsys.readouterr().out.count("Hint: ") == 15
+    assert capsys.readouterr().out.count("Hint: ") == 21
 
 
 def test_a_case_says_what_is_right():

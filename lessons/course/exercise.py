@@ -43,7 +43,7 @@ class Case:
         call = f"{shown(answer)}({', '.join(map(shown, self.args))})"
         try:
             found = answer(*given)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # The line of the answer, not the line of NumPy below it.
             code = getattr(answer, "__code__", None)
             lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code is code]
@@ -52,7 +52,7 @@ class Case:
         if found is None:
             return f"{call} returned None. Is the blank still there, or a return missing?"
         for n, (was, now) in enumerate(zip(self.args, given, strict=True), 1):
-            if isinstance(was, np.ndarray) and not np.array_equal(was, now, equal_nan=was.dtype.kind == "f"):
+            if not _same(was, now):
                 return f"{call} changed its argument number {n}, which is not its own."
         if self.holds is not None:
             try:
@@ -109,12 +109,14 @@ def differs(found: Any, expected: Any, tolerance: float = 1e-6) -> str | None:
         same = isinstance(found, str if isinstance(expected, str) else bool | np.bool_) and found == expected
         return None if same else f"returned {shown(found)}, expected {shown(expected)}"
     try:
+        if isinstance(found, str | bytes | bool | np.bool_):
+            raise TypeError("NumPy would make a number of it")
         found_array, wanted = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     except (TypeError, ValueError):
         return f"returned {shown(found)}, expected {shown(expected)}"
     if found_array.shape != wanted.shape:
         describe = shown if max(found_array.size, wanted.size) <= FEW else _kind
-        return f"returned {describe(found_array)}, expected {describe(wanted)}"
+        return f"returned {describe(found_array[()])}, expected {describe(wanted[()])}"
     size = np.abs(wanted[np.isfinite(wanted)]).max(initial=0) or 1
     wrong = ~np.isclose(found_array, wanted, rtol=0, atol=tolerance * size, equal_nan=True)
     if not wrong.any():
@@ -134,10 +136,26 @@ def shown(value: Any) -> str:
         return f"array {value.shape}"
     if callable(value):
         return getattr(value, "__name__", "a function")
-    text = " ".join((np.array2string(value, precision=4) if isinstance(value, np.ndarray) else repr(value)).split())
+    if isinstance(value, np.floating):
+        return f"{value:.6g}"
+    try:
+        text = " ".join((np.array2string(value, precision=4) if isinstance(value, np.ndarray) else repr(value)).split())
+    except Exception:  # of a class of the learner's
+        text = f"a {type(value).__name__}"
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-def _kind(array: np.ndarray) -> str:
-    return f"an array of shape {array.shape}" if array.ndim else "a number"
+def _same(was: Any, now: Any) -> bool:
+    """Whether an argument is what it was, so far as it can be changed: an array, a list or dict of anything."""
+    if isinstance(was, np.ndarray):
+        return isinstance(now, np.ndarray) and np.array_equal(was, now, equal_nan=was.dtype.kind == "f")
+    if isinstance(was, dict):
+        return was.keys() == now.keys() and all(_same(value, now[key]) for key, value in was.items())
+    if isinstance(was, list | tuple):
+        return len(was) == len(now) and all(map(_same, was, now))
+    return was is now or was == now
+
+
+def _kind(array: Any) -> str:
+    return f"an array of shape {np.shape(array)}" if np.ndim(array) else "a number"
 
