@@ -50,6 +50,10 @@ class Lesson:
         return [cell.source for cell in self.notebook.cells if cell.cell_type == kind]
 
     @property
+    def code(self) -> str:
+        return "\n\n".join(self.sources("code"))
+
+    @property
     def prose(self) -> str:
         return "\n\n".join(self.sources("markdown"))
 

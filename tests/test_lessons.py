@@ -9,6 +9,12 @@ import pytest
 from lessons_on_disk import BLANK, FOLDER, LESSONS, ROOT, links
 
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
+SUFFIXES = {".py", ".cu", ".cuh", ".h", ".cpp"}
+FILES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "minicam").rglob("*")
+    if path.suffix in SUFFIXES and path.read_bytes().strip()
+)
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=str)
 
 
@@ -89,7 +95,7 @@ def test_it_imports_minicam_and_does_not_paste_it(lesson):
 
 @functools.cache
 def runs_of_minicam():
-    texts = (path.read_text(encoding="utf-8") for path in (ROOT / "minicam").rglob("*.py"))
+    texts = ((ROOT / file).read_text(encoding="utf-8") for file in FILES)
     return set().union(*map(runs_of_four, texts))
 
 
@@ -120,12 +126,6 @@ def test_a_link_of_the_map_leads_to_a_file(target):
     assert (FOLDER / target).exists()
 
 
-SUFFIXES = {".py", ".cu", ".cuh", ".h", ".cpp"}
-FILES = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in (ROOT / "minicam").rglob("*")
-    if path.suffix in SUFFIXES and path.read_bytes().strip()
-)
 # | [`backend.py`](../minicam/backend.py), ... | 11 |
 TABLE = {
     target.removeprefix("../"): [int(n) for n in re.findall(r"\d+", row[1])]

@@ -1,0 +1,19 @@
+"""A Python that is started with this folder on its PYTHONPATH reaches no other machine."""
+
+import sys
+
+HERE = {None, "", "localhost", "127.0.0.1", "::1", b"localhost"}
+
+
+def refuse(event: str, args: tuple) -> None:
+    if event == "socket.getaddrinfo":
+        host = args[0]
+    elif event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple):
+        host = args[1][0]
+    else:
+        return
+    if host not in HERE:
+        raise OSError(f"{host}: there is no network in this test")
+
+
+sys.addaudithook(refuse)
