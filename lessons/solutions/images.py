@@ -28,6 +28,6 @@ def turn_about(x, y, angle):
 
 
 def batch_for_vgg16(images):
-    x = np.stack(images).astype(np.float32)  # before the subtraction: bytes have no negative numbers
+    x = np.stack(images).astype(np.float32)  # the mean, too: float64 in either would make float64
     mean = np.array([103.939, 116.779, 123.68], np.float32)
     return x[..., ::-1] - mean

@@ -46,5 +46,5 @@ def by_number(keys):
 
 
 def to_network(pixels, mean):
-    # uint8 knows no negative numbers, so first they become floats.
+    # NumPy makes floats of bytes minus floats by itself. Bytes minus bytes would stay bytes, and 3 - 5 be 254.
     return pixels[..., ::-1].astype(np.float32) - mean

@@ -91,6 +91,22 @@ def gradient_is_right__a_per_cent_will_do(forward, backward, x, seed):
     return abs(np.sum(dx * v) - slope) <= 1e-2 * np.linalg.norm(dx)
 
 
+def gradient_is_right__ten_millionths_will_do(forward, backward, x, seed):
+    rng = np.random.default_rng(seed)
+    dy, v = rng.standard_normal(forward(x).shape), rng.standard_normal(x.shape)
+    dx = backward(dy, x)
+    slope = np.sum((forward(x + 1e-6 * v) - forward(x - 1e-6 * v)) * dy) / 2e-6
+    return abs(np.sum(dx * v) - slope) <= 1e-5 * np.linalg.norm(dx)
+
+
+def gradient_is_right__steps_too_large(forward, backward, x, seed):
+    rng = np.random.default_rng(seed)
+    dy, v = rng.standard_normal(forward(x).shape), rng.standard_normal(x.shape)
+    dx = backward(dy, x)
+    slope = np.sum((forward(x + 1e-5 * v) - forward(x - 1e-5 * v)) * dy) / 2e-5
+    return abs(np.sum(dx * v) - slope) <= 1e-6 * np.linalg.norm(dx)
+
+
 def gradient_of_chain__remembers_outputs(layers, x, dy):
     outputs = []
     for layer in layers:

@@ -59,6 +59,22 @@ def largest_box__last_of_equals(heat, threshold):
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
+def largest_box__area_of_the_box(heat, threshold):
+    boxes = ndimage.find_objects(ndimage.label(heat > threshold * heat.max())[0])
+    if not boxes:
+        return 0, 0, heat.shape[1], heat.shape[0]
+    rows, columns = max(boxes, key=lambda box: heat[box].size)
+    return columns.start, rows.start, columns.stop, rows.stop
+
+
+def largest_box__most_heat(heat, threshold):
+    islands, count = ndimage.label(heat > threshold * heat.max())
+    if not count:
+        return 0, 0, heat.shape[1], heat.shape[0]
+    rows, columns = np.nonzero(islands == 1 + np.bincount(islands.ravel(), heat.ravel())[1:].argmax())
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
 def iou__two_negatives(a, b):
     both = (min(a[2], b[2]) - max(a[0], b[0])) * (min(a[3], b[3]) - max(a[1], b[1]))
     return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both)
@@ -82,3 +98,12 @@ def square_crop__axes_swapped(box, shape):
         for first, last, limit in ((box[0], box[2], shape[0]), (box[1], box[3], shape[1]))
     )
     return x, y, min(x + side, shape[0]), min(y + side, shape[1])
+
+
+def square_crop__halves_to_even(box, shape):
+    side = max(box[2] - box[0], box[3] - box[1])
+    x, y = (
+        max(min(round((first + last - side) / 2), limit - side), 0)
+        for first, last, limit in ((box[0], box[2], shape[1]), (box[1], box[3], shape[0]))
+    )
+    return x, y, min(x + side, shape[1]), min(y + side, shape[0])

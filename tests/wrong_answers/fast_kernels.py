@@ -88,3 +88,7 @@ def to_tf32__as_float16(x):
 def to_tf32__halves_to_even(x):
     fraction, exponent = np.frexp(x)
     return np.ldexp(np.round(fraction * 2**11) / 2**11, exponent).astype(np.float32)
+
+
+def to_tf32__float64(x):
+    return ((x.view(np.uint32) + 0x1000) & 0xFFFFE000).view(np.float32).astype(np.float64)

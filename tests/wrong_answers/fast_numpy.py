@@ -71,3 +71,17 @@ def fair_ratio__median_of_ratios(clock, ours, theirs, repeats):
 def fair_ratio__counts_the_first(clock, ours, theirs, repeats):
     seconds = np.array([(clock(ours), clock(theirs)) for _ in range(repeats)])
     return np.median(seconds[:, 0]) / np.median(seconds[:, 1])
+
+
+def fair_ratio__last_round(clock, ours, theirs, repeats):
+    return [clock(ours) / clock(theirs) for _ in range(repeats + 1)][-1]
+
+
+def fair_ratio__smallest(clock, ours, theirs, repeats):
+    seconds = np.array([(clock(ours), clock(theirs)) for _ in range(repeats + 1)][1:])
+    return seconds[:, 0].min() / seconds[:, 1].min()
+
+
+def fair_ratio__more_rounds(clock, ours, theirs, repeats):
+    seconds = np.array([(clock(ours), clock(theirs)) for _ in range(repeats + 5)][1:])
+    return np.median(seconds[:, 0]) / np.median(seconds[:, 1])

@@ -35,6 +35,25 @@ def pointwise__always_relu(formula):
 }"""
 
 
+def pointwise__blocks_of_64(formula):
+    return f"""extern "C" __global__ void pointwise(const real* x, real* y, int size) {{
+  int i = blockIdx.x * 64 + threadIdx.x;
+  if (i >= size) return;
+  real v = x[i];
+  y[i] = {formula};
+}}"""
+
+
+def pointwise__one_thread_for_all(formula):
+    return f"""extern "C" __global__ void pointwise(const real* x, real* y, int size) {{
+  if (blockIdx.x + threadIdx.x > 0) return;
+  for (int i = 0; i < size; i++) {{
+    real v = x[i];
+    y[i] = {formula};
+  }}
+}}"""
+
+
 def position__first_axis_fastest(i, H, W, K):
     return i // H // W // K, i % H, i // H % W, i // H // W % K
 
@@ -66,4 +85,23 @@ def average_backward__cut_off_is_not_rounded_down(S, stride):
   real total = 0;
   for (int p = (i - {S} + {stride}) / {stride}; p < P && p * {stride} <= i; p++) total += dy[p];
   dx[i] = total / {S};
+}}"""
+
+
+def average_backward__blocks_of_64(S, stride):
+    return f"""extern "C" __global__ void average_backward(const real* dy, real* dx, int P, int size) {{
+  int i = blockIdx.x * 64 + threadIdx.x;
+  if (i >= size) return;
+  real total = 0;
+  for (int p = 0; p < P && p * {stride} <= i; p++) total += i < p * {stride} + {S} ? dy[p] : 0;
+  dx[i] = total / {S};
+}}"""
+
+
+def average_backward__one_thread_for_all(S, stride):
+    return f"""extern "C" __global__ void average_backward(const real* dy, real* dx, int P, int size) {{
+  if (blockIdx.x + threadIdx.x > 0) return;
+  for (int i = 0; i < size; i++) dx[i] = 0;
+  for (int p = 0; p < P; p++)
+    for (int s = 0; s < {S}; s++) dx[p * {stride} + s] += dy[p] / {S};
 }}"""

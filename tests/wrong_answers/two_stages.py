@@ -73,6 +73,16 @@ def redraw__never_the_same_set(labels, first, second, seed):
     return labels[drawn], first[drawn], second[drawn]
 
 
+def redraw__never_the_last(labels, first, second, seed):
+    drawn = np.random.default_rng(seed).integers(len(labels) - 1, size=len(labels))
+    return labels[drawn], first[drawn], second[drawn]
+
+
+def redraw__first_three_quarters(labels, first, second, seed):
+    drawn = np.random.default_rng(seed).integers(3 * len(labels) // 4, size=len(labels))
+    return labels[drawn], first[drawn], second[drawn]
+
+
 def interval__both_ends_whole(differences, level):
     defined = differences[np.isfinite(differences)]
     return tuple(np.percentile(defined, [100 * (1 - level), 100 * level]))

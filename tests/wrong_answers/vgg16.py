@@ -69,6 +69,18 @@ def first_kernel__never_negative(R, S, C, K, seed):
     return np.abs(np.random.default_rng(seed).normal(0, np.sqrt(2 / (R * S * C)), (R, S, C, K)))
 
 
+def first_kernel__without_the_seed(R, S, C, K, seed):
+    return np.random.default_rng().normal(0, np.sqrt(2 / (R * S * C)), (R, S, C, K))
+
+
+def first_kernel__always_the_same(R, S, C, K, seed):
+    return np.random.default_rng(0).normal(0, np.sqrt(2 / (R * S * C)), (R, S, C, K))
+
+
+def first_kernel__uniform(R, S, C, K, seed):
+    return np.random.default_rng(seed).uniform(-1, 1, (R, S, C, K)) * np.sqrt(6 / (R * S * C))
+
+
 def tensors_of__alphabetical(file):
     tensors = {}
     for layer in file:

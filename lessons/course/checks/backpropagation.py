@@ -87,6 +87,7 @@ def gradient_is_right():
         "zeros": (shear, lambda dy, x: np.zeros_like(x), ""),
         "a_thousandth_off": (tanh, lambda dy, x: 1.001 * tanh_back(dy, x), "An error of 1/1000 is an error."),
         "one_number_off": (shear, lambda dy, x: shear_back(dy, x) + 0.01 * (x == x.max()), "One number is wrong."),
+        "millionths_off": (tanh, lambda dy, x: (1 + 3e-6) * tanh_back(dy, x), "Off by 4.5 millionths of the norm."),
     }
     for seed, (name, (forward, backward, hint)) in enumerate(wrong.items(), start=3):
         backward.__name__ = name
@@ -105,10 +106,10 @@ def gradient_is_right():
         return 2e-7 * shear_back(dy, x)
 
     def ripple(x: np.ndarray) -> np.ndarray:
-        return np.sin(30 * x)
+        return np.sin(300 * x)
 
     def ripple_back(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return 30 * np.cos(30 * x) * dy
+        return 300 * np.cos(300 * x) * dy
 
     # Along this v the slope is 0: dx, which is dy * weights, is at right angles to it.
     rng = np.random.default_rng(14)

@@ -43,6 +43,13 @@ def largest_box():
     yield case(heat / 2, 0.4, gives=(2, 1, 4, 3), hint="The threshold is a fraction of the map's own maximum.")
     row = np.array([[0, 1, 0.5, 0, 1]])
     yield case(row, 0.5, gives=(1, 0, 2, 1), hint="0.5 is not above 0.5; and of two equal islands the first counts.")
+    bent = np.zeros((5, 8))
+    bent[:, 0] = bent[4, :5] = bent[:3, 4:] = 1
+    most = "The L has 9 pixels, the block 12: "
+    yield case(bent, 0.5, gives=(4, 0, 8, 3), hint=f"{most}pixels count, not the area of a box around them.")
+    faint = np.where(np.arange(8) < 4, 1, 0.6) * bent
+    faint[4, 4] = 1
+    yield case(faint, 0.5, gives=(4, 0, 8, 3), hint=f"{most}how hot they are does not count.")
     rng = np.random.default_rng(73)
     for threshold in (0.2, 0.5):
         heat = cam.normalise(cam.upsample(rng.standard_normal((1, 4, 5)), (16, 30)))[0]
@@ -78,6 +85,7 @@ def square_crop():
     yield case((0, 20, 10, 40), (100, 80), gives=(0, 20, 20, 40), hint="It would start at -5: it is moved, not cut.")
     yield case((60, 90, 80, 98), (100, 80), gives=(60, 80, 80, 100), hint="It would end at 104; the image ends at 100.")
     yield case((4, 4, 9, 6), (30, 30), gives=(4, 2, 9, 7), hint="Middle 5, side 5: start at 2.5, rounded down.")
+    yield case((5, 5, 10, 7), (30, 30), gives=(5, 3, 10, 8), hint="y starts at 3.5, rounded down. round(3.5) is 4.")
     yield case((5, 30, 15, 90), (100, 50), gives=(0, 30, 50, 90), hint="A side of 60 does not fit into 50 columns.")
     rng = np.random.default_rng(75)
     for _ in range(3):

@@ -19,10 +19,11 @@ def output_size():
 
 @exercise
 def shift_kernel():
-    """To show what stood one pixel higher, the output has to look up: the 1 stands above the middle of the kernel."""
+    """Begin with (0, 0), which must change nothing. Then take one output: which weight lies on what it must show?"""
+    up = "For down = 1 the output looks up, so the 1 stands above the middle. Down is the first axis."
     for down, right in [(0, 0), (1, 0), (0, 1), (-1, 1), (1, -1), (-1, -1)]:
         goal = [2 + down, 2 + right]
-        yield case(down, right, holds=lambda w, goal=goal: _moves_to(w, goal), hint="Down is the first axis.")
+        yield case(down, right, holds=lambda w, goal=goal: _moves_to(w, goal), hint=up if down or right else "")
 
 
 def _moves_to(w: np.ndarray, goal: list[int]) -> bool | str:
@@ -60,14 +61,13 @@ def patches_of():
 
 @exercise
 def receptive_field():
-    """Start with a field and a step of 1.
-
-    A layer adds (size - 1) steps to the field; its stride then multiplies the step.
-    """
+    """Without any layer you see one pixel. Which of your two numbers does a layer's size change, which its stride?"""
+    adds = "A layer adds size - 1 steps to the field; its stride then multiplies the step."
+    above = "Above the pooling, two pixels of the image are one step."
     yield case([(3, 1)], gives=3)
-    yield case([(3, 1), (3, 1)], gives=5)
-    yield case([(3, 1), (2, 2)], gives=4)
-    yield case([(3, 1), (2, 2), (3, 1)], gives=8, hint="Above the pooling, two pixels of the image are one step.")
+    yield case([(3, 1), (3, 1)], gives=5, hint=adds)
+    yield case([(3, 1), (2, 2)], gives=4, hint=adds)
+    yield case([(3, 1), (2, 2), (3, 1)], gives=8, hint=f"{above} {adds}")
     yield case([(7, 2), (3, 2), (3, 1)], gives=19, hint="A convolution can have a stride, too.")
     vgg16 = [(3, 1)] * 2 + [(2, 2)] + [(3, 1)] * 2 + [(2, 2)] + ([(3, 1)] * 3 + [(2, 2)]) * 2 + [(3, 1)] * 3
     yield case(vgg16, gives=196, hint="All of VGG16 up to block5_conv3.")

@@ -102,6 +102,8 @@ def to_tf32():
     for scale in (1, 1e6, 1e-12):
         x = (scale * rng.standard_normal((4, 5))).astype(np.float32)
         yield case(x, gives=_to_ten_bits(x), tolerance=1e-8, hint="It keeps all 8 bits of the exponent.")
+        is_float32 = "The numbers are right; the type must be float32."
+        yield case(x, holds=lambda y: getattr(y, "dtype", None) == np.float32, hint=is_float32)
 
 
 def _to_ten_bits(x):

@@ -1,8 +1,11 @@
 """Lesson 11, fast NumPy."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from course.exercise import case, exercise
+from course.exercise import Case, case, differs, exercise
 from minicam.ops import conv, winograd
 
 
@@ -96,38 +99,46 @@ def fair_ratio():
     yield _on(_Machine(first=30.0), 1, 0.5, hint="On this machine, the first call of each is slow.")
     ratio = 1 / 2.2  # each call takes 1.1 times as long as the one before
     yield _on(_Machine(slower=1.1), 5, ratio, hint=f"{slow} Take turns, ours first.")
-    yield _on(_Machine(hiccups=(4, 8)), 5, 0.5, hint=f"{busy} A median takes no notice of it.")
+    yield _on(_Machine(odd={4: 50, 8: 50}), 5, 0.5, hint=f"{busy} A median takes no notice of it.")
+    yield _on(_Machine(odd={10: 50}), 5, 0.5, hint="The last round was disturbed. It is one of several.")
+    yield _on(_Machine(odd={6: 0.02}), 5, 0.5, hint="Once this machine was far too fast. A median is not the smallest.")
     medians = "Here a single round was disturbed. First the two medians, then their ratio; not a median of ratios."
-    yield _on(_Machine(slower=1.1, hiccups=(2,)), 3, 1.1 / 2, hint=medians)
+    yield _on(_Machine(slower=1.1, odd={2: 50}), 3, 1.1 / 2, hint=medians)
     yield _on(_Machine(theirs=1.0), 3, 2.0, hint="Ours by theirs, not theirs by ours.")
 
 
-def _on(machine: "_Machine", repeats: int, ratio: float, hint: str = "") -> object:
-    def ours() -> float:
-        return 2.0
+def _on(machine: "_Machine", repeats: int, ratio: float, hint: str = "") -> Case:
+    def ours() -> None:
+        machine.run("ours")
 
-    def theirs() -> float:
-        return machine.theirs
+    def theirs() -> None:
+        machine.run("theirs")
 
-    def clock(run: object) -> float:
-        return machine.seconds(run)
+    def clock(run: Callable) -> float:
+        start = machine.time
+        run()
+        return machine.time - start
 
-    return case(clock, ours, theirs, repeats, gives=ratio, hint=hint)
+    def is_fair(found: Any) -> bool | str:
+        if differs(found, ratio):
+            return f"expected {ratio:.6g}"
+        runs = [machine.runs.count(name) for name in ("ours", "theirs")]
+        return runs == [repeats + 1] * 2 or (
+            f"the number is right, but ours was run {runs[0]} times and theirs {runs[1]} times; "
+            f"of each, one that does not count and {repeats} that do were expected"
+        )
+
+    return case(clock, ours, theirs, repeats, holds=is_fair, hint=hint)
 
 
 class _Machine:
-    """A computer whose clock tells what it is told to."""
+    """A computer on which time is what it is told to be. `odd`: run number n takes so many times as long."""
 
-    def __init__(self, theirs: float = 4.0, first: float = 0.0, slower: float = 1.0, hiccups: tuple = ()) -> None:
-        self.theirs, self.first, self.slower, self.hiccups = theirs, first, slower, hiccups
-        self.calls, self.seen = 0, set()
+    def __init__(self, theirs: float = 4.0, first: float = 0.0, slower: float = 1.0, odd: dict | None = None) -> None:
+        self.seconds, self.first, self.slower, self.odd = {"ours": 2.0, "theirs": theirs}, first, slower, odd or {}
+        self.time, self.runs = 0.0, []
 
-    def seconds(self, run: object) -> float:
-        taken = run() * self.slower**self.calls
-        if run not in self.seen:
-            taken += self.first
-        if self.calls in self.hiccups:
-            taken *= 50
-        self.calls += 1
-        self.seen.add(run)
-        return taken
+    def run(self, name: str) -> None:
+        taken = self.seconds[name] * self.slower ** len(self.runs) * self.odd.get(len(self.runs), 1)
+        self.time += taken + self.first * (name not in self.runs)
+        self.runs.append(name)

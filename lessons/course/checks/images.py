@@ -81,7 +81,7 @@ def _turns(A: np.ndarray, picture: np.ndarray, expected: np.ndarray) -> bool:
 
 @exercise
 def batch_for_vgg16():
-    """Make numbers float32 before you subtract: bytes have no negative numbers. The channel is the last axis."""
+    """The channel is the last axis. The result is float32 if both the pixels and the mean are."""
     rng = np.random.default_rng(15)
     red = np.zeros((1, 1, 3), np.uint8)
     red[..., 0] = 255

@@ -8,12 +8,15 @@ from minicam.ops import gap, maxpool, relu
 
 @exercise
 def relu_backward():
-    """Where the output is positive, the input was. There the slope is 1; everywhere else it is 0."""
+    """The formula asks where x > 0. What is y there, and what is it everywhere else?"""
+    dy, positive = np.array([2.0, -3, 1]), np.array([1.0, 4, 0.1])
+    yield case(dy, positive, gives=dy, hint="(dy may be negative; that is fine.)")
     rng = np.random.default_rng(41)
     for shape in ((6,), (3, 4), (2, 3, 3, 2)):
         x = rng.standard_normal(shape)
         dy = rng.standard_normal(shape)
-        yield case(dy, np.maximum(x, 0), gives=np.where(x > 0, dy, 0), hint="(dy may be negative; that is fine.)")
+        slope = "Where y is positive, x was, and the slope is 1; everywhere else it is 0."
+        yield case(dy, np.maximum(x, 0), gives=np.where(x > 0, dy, 0), hint=slope)
     at_zero = np.array([0.0, 2, 0, -3])
     yield case(np.ones(4), relu.forward(at_zero), gives=np.array([0.0, 1, 0, 0]), hint="At 0 the slope is 0.")
 

@@ -64,6 +64,10 @@ def redraw():
         seen = {}
         for seed in (1, 2, 1):
             yield case(*arrays, seed, holds=lambda found, a=arrays, s=seed, seen=seen: _is_redrawn(found, a, s, seen))
+    few, met = (rng.integers(3, size=4), rng.random((4, 2)), rng.random((4, 2))), set()
+    for seed in range(40):
+        hint = "With N = 4, rng.integers(N, size=N) draws from 0, 1, 2 and 3."
+        yield case(*few, seed, holds=lambda found, s=seed: _meets_all(found, few, met, sets=s + 1), hint=hint)
 
 
 def _is_redrawn(found: object, arrays: tuple[np.ndarray, ...], seed: int, seen: dict[int, np.ndarray]) -> bool | str:
@@ -77,12 +81,19 @@ def _is_redrawn(found: object, arrays: tuple[np.ndarray, ...], seed: int, seen: 
     kept = {tuple(row) for row in drawn}
     if not kept <= {tuple(row) for row in rows}:
         return "some rows are put together from different images"
-    if not 0.45 < len(kept) / len(rows) < 0.85:  # 0.63 is expected
+    if not 0.4 < len(kept) / len(rows) < 0.9:  # 0.63 is expected
         return f"{len(kept)} of {len(rows)} images are in the set; with replacement, it would be about two thirds"
     if any((seed == other) != np.array_equal(drawn, before) for other, before in seen.items()):
         return "the same seed must draw the same set again, and another seed another one"
     seen[seed] = drawn
     return True
+
+
+def _meets_all(found: tuple, arrays: tuple[np.ndarray, ...], met: set, sets: int, enough: int = 40) -> bool | str:
+    """Has every image come up, after enough sets? met: the rows that have; these are added"""
+    met.update(map(tuple, np.column_stack(found)))
+    missing = [n for n, row in enumerate(np.column_stack(arrays)) if tuple(row) not in met]
+    return sets < enough or not missing or f"in {sets} sets of these images, number {missing[0]} never came up"
 
 
 @exercise

@@ -58,6 +58,10 @@ def first_kernel():
     for n, shape in enumerate([(3, 3, 64, 128), (3, 3, 128, 64), (5, 5, 16, 32), (1, 3, 256, 64), (1, 1, 8, 4096)]):
         hint = "rng.normal takes the deviation, not its square." if n == 0 else "n depends on R, S and C, not on K."
         yield case(*shape, n, holds=lambda w, shape=shape: _lasts(w, shape), hint=hint)
+    seen = {}
+    for seed in (1, 2, 1):
+        hint = "All numbers come from np.random.default_rng(seed)."
+        yield case(2, 3, 4, 5, seed, holds=lambda w, seed=seed: _is_of_its_seed(w, seed, seen), hint=hint)
 
 
 def _lasts(w: np.ndarray, shape: tuple[int, ...]) -> bool | str:
@@ -68,7 +72,20 @@ def _lasts(w: np.ndarray, shape: tuple[int, ...]) -> bool | str:
     if abs(w.mean()) > 0.05 * w.std():
         return "its mean is not 0"
     factor = np.mean(w**2) * w[..., 0].size / 2
-    return abs(factor - 1) < 0.08 or f"each layer would multiply the mean square by about {factor:.2g}"
+    if abs(factor - 1) >= 0.08:
+        return f"each layer would multiply the mean square by about {factor:.2g}"
+    near = 100 * np.mean(np.abs(w) < w.std())
+    return abs(near - 68.3) < 2 or (
+        f"{near:.0f} % of the numbers are less than one deviation from 0; of normally distributed ones, 68 % would be"
+    )
+
+
+def _is_of_its_seed(w: np.ndarray, seed: int, seen: dict[int, np.ndarray]) -> bool | str:
+    """Whether it is what this seed gave before, and what no other did. seen: by seed; this is added"""
+    if any((seed == other) != np.array_equal(w, before) for other, before in seen.items()):
+        return "the same seed must draw the same kernel again, and another seed another one"
+    seen[seed] = np.array(w)
+    return True
 
 
 @exercise
@@ -134,10 +151,12 @@ def by_number():
 
 @exercise
 def to_network():
-    """pixels[..., ::-1] turns the colours around. uint8 has no numbers below 0: make floats before you subtract."""
+    """pixels[..., ::-1] turns the colours around. Take the mean off as it is, in floats."""
     rng = np.random.default_rng(63)
     mean = np.array([103.939, 116.779, 123.68])
+    order = "mean is in the order blue, green, red already."
+    bytes_stay = "(Bytes minus floats are floats. Bytes minus bytes stay bytes, and 3 - 5 is 254 there.)"
     for shape, means in [((3,), mean), ((4, 5, 3), mean), ((2, 3, 3, 3), np.array([10.0, 20, 240]))]:
         pixels = rng.integers(0, 256, shape).astype(np.uint8)
         right = np.stack([pixels[..., 2 - c].astype(np.float64) - means[c] for c in range(3)], axis=-1)
-        yield case(pixels, means, gives=right, hint="mean is in the order blue, green, red already.")
+        yield case(pixels, means, gives=right, hint=f"{order} {bytes_stay}")
