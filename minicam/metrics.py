@@ -1,4 +1,4 @@
-"""How good are the predictions, and how sure can one be of it?
+"""How good are the predictions and the maps, and how sure can one be of it?
 
 Scores are probabilities (N, K); a task is one class against the rest. An area under the ROC curve (AUC) needs images
 of both kinds: where there are none it is undefined, and None. On 150 images the standard error of a mean AUC is about
@@ -6,7 +6,7 @@ of both kinds: where there are none it is undefined, and None. On 150 images the
 same redrawn images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -29,6 +29,40 @@ def task_figures(positive: np.ndarray, scores: np.ndarray) -> dict[str, float | 
         "sensitivity": float(predicted[positive].mean()) if positive.any() else None,
         "specificity": float(1 - predicted[~positive].mean()) if not positive.all() else None,
     }
+
+
+def sensitivity_at(positive: np.ndarray, scores: np.ndarray, specificity: float = 0.9) -> float | None:
+    """The best sensitivity of a threshold that clears at least this share of the others. None where undefined."""
+    if not 0 < positive.sum() < len(positive):
+        return None
+    from sklearn.metrics import roc_curve
+
+    false, true, _ = roc_curve(positive, scores, drop_intermediate=False)
+    return float(true[false <= 1 - specificity + 1e-12].max())
+
+
+def specificity_at(positive: np.ndarray, scores: np.ndarray, sensitivity: float = 0.9) -> float | None:
+    """The best specificity of a threshold that finds at least this share of the positive. None where undefined."""
+    return sensitivity_at(~positive, -scores, sensitivity)
+
+
+def reliability(positive: np.ndarray, scores: np.ndarray, bins: int = 10) -> np.ndarray:
+    """The reliability diagram: a row (count, mean score, share of positive) for each bin of scores that has any.
+
+    Bins are equally wide; a score on an edge belongs to the bin above it.
+    """
+    place = np.minimum((scores * bins).astype(int), bins - 1)
+    members = [place == b for b in np.unique(place)]
+    return np.array([(m.sum(), scores[m].mean(), positive[m].mean()) for m in members])
+
+
+def calibration_error(positive: np.ndarray, scores: np.ndarray, bins: int = 10) -> float:
+    """The expected calibration error: how far score and share of positive lie apart, in the mean over the images.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), equation 3.
+    """
+    count, score, share = reliability(positive, scores, bins).T
+    return float((count * np.abs(score - share)).sum() / len(scores))
 
 
 def mean_auc(labels: np.ndarray, scores: np.ndarray, tasks: Sequence[int]) -> dict[int | str, float | None]:
@@ -78,6 +112,38 @@ def paired_bootstrap(
     change = change[np.isfinite(change)]
     low, high = np.percentile(change, [2.5, 97.5]).tolist() if len(change) else (None, None)
     return {"mean": means[1] - means[0], "low": low, "high": high}
+
+
+def interval(
+    statistic: Callable[..., float | None], *arrays: np.ndarray, draws: int = 1000, seed: int = 0
+) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % interval of `statistic(*arrays)`, arrays (N, ...), from a bootstrap over the N images.
+
+    Redrawn sets on which it is undefined are left out; (None, None) where that leaves none.
+    """
+    rng, N = np.random.default_rng(seed), len(arrays[0])
+    drawn = (rng.integers(N, size=N) for _ in range(draws))
+    values = [value for i in drawn if (value := statistic(*(array[i] for array in arrays))) is not None]
+    return tuple(np.percentile(values, [2.5, 97.5]).tolist()) if values else (None, None)
+
+
+def map_figures(heat: np.ndarray, mask: np.ndarray, threshold: float) -> dict[str, float]:
+    """How well a map shows a lesion: heat (H, W) in 0..1, the lesion's mask, bool (h, w), at any other size.
+
+    pointing  1 where the maximum of the map lies in the lesion, else 0 (the pointing game, without tolerance)
+    iou       intersection over union of the lesion and what is above the threshold
+    inside    the share of the map's sum that lies in the lesion; 0 for a map of zeros
+
+    Source: the pointing game is from Zhang et al., "Top-down Neural Attention by Excitation Backprop" (2016).
+    """
+    down, across = ((np.arange(n) + 0.5) * m / n for n, m in zip(heat.shape, mask.shape, strict=True))
+    lesion = mask[np.ix_(down.astype(int), across.astype(int))]  # at the map's size
+    above = heat > threshold
+    return {
+        "pointing": float(lesion[np.unravel_index(heat.argmax(), heat.shape)]),
+        "iou": float((above & lesion).sum() / max((above | lesion).sum(), 1)),
+        "inside": float(heat[lesion].sum() / max(heat.sum(), 1e-12)),
+    }
 
 
 def summarise(

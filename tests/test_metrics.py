@@ -8,7 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from minicam.metrics import auc, bootstrap_mean_auc, mean_auc, paired_bootstrap, summarise, table, task_figures
+from minicam.metrics import (
+    auc,
+    bootstrap_mean_auc,
+    calibration_error,
+    interval,
+    map_figures,
+    mean_auc,
+    paired_bootstrap,
+    reliability,
+    sensitivity_at,
+    specificity_at,
+    summarise,
+    table,
+    task_figures,
+)
 
 
 def scored(rng, N, K=3, spread=1.5, digits=None):
@@ -153,6 +167,56 @@ def test_many_classes_of_one_image_each_have_a_difference_but_no_interval(rng):
 
 
 CLASSES, TASKS = ("nevus", "melanoma", "seborrheic_keratosis"), ("melanoma", "seborrheic_keratosis")
+
+def test_operating_points_by_hand():
+    positive = np.array([True, True, True, True, False, False, False, False, False])
+    scores = np.array([0.9, 0.8, 0.4, 0.1, 0.85, 0.3, 0.3, 0.2, 0.05])
+    assert sensitivity_at(positive, scores, 1.0) == 0.25  # above 0.85
+    assert sensitivity_at(positive, scores, 0.8) == 0.75  # above 0.3: one of five
+    assert sensitivity_at(positive, scores, 0.9) == 0.25
+    assert specificity_at(positive, scores, 1.0) == 0.2  # from 0.1 on
+    assert specificity_at(positive, scores, 0.75) == 0.8
+    assert specificity_at(positive, scores, 0.5) == 0.8
+    assert sensitivity_at(np.ones(3, bool), scores[:3]) is None
+    assert specificity_at(np.zeros(3, bool), scores[:3]) is None
+
+
+def test_equal_scores_are_on_one_side_of_a_threshold():
+    assert sensitivity_at(np.array([True, False]), np.array([0.5, 0.5]), 0.9) == 0
+    assert specificity_at(np.array([True, False]), np.array([0.5, 0.5]), 0.9) == 0
+
+
+def test_calibration_by_hand():
+    positive = np.array([False, True, True, True])
+    scores = np.array([0.1, 0.25, 0.35, 1.0])
+    assert reliability(positive, scores, 2).tolist() == [[3, pytest.approx(0.7 / 3), pytest.approx(2 / 3)], [1, 1, 1]]
+    assert calibration_error(positive, scores, 2) == pytest.approx((2 - 0.7) / 4)
+    assert calibration_error(positive, positive.astype(float)) == 0
+
+
+def test_scores_that_are_probabilities_are_calibrated(rng):
+    scores = rng.random(200_000)
+    assert calibration_error(rng.random(200_000) < scores, scores) < 0.005
+    assert calibration_error(rng.random(200_000) < scores**2, scores) > 0.1
+
+
+def test_an_interval_covers_a_mean_as_often_as_it_says(rng):
+    held = [low < 0 < high for low, high in (interval(np.mean, rng.standard_normal(60), draws=200) for _ in range(200))]
+    assert 0.88 < np.mean(held) < 0.98
+
+
+def test_what_is_undefined_has_no_interval():
+    assert interval(auc, np.ones(4, bool), np.zeros(4), draws=10) == (None, None)
+
+
+def test_map_figures_by_hand():
+    heat = np.array([[1, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    lesion = np.zeros((8, 8), bool)  # twice as large
+    lesion[:4, :2] = True  # the left half of the upper left quarter
+    assert map_figures(heat, lesion, 0.4) == {"pointing": 1, "iou": 0.5, "inside": 1.5 / 2.5}
+    assert map_figures(heat, lesion, 0.6) == {"pointing": 1, "iou": 0.5, "inside": 1.5 / 2.5}
+    assert map_figures(heat, ~lesion, 0.6) == {"pointing": 0, "iou": 0, "inside": 1 / 2.5}
+    assert map_figures(np.zeros((4, 4)), lesion, 0.4) == {"pointing": 1, "iou": 0, "inside": 0}
 
 
 def summary_of(rng, labels=None, box_iou=0.5):
