@@ -13,6 +13,7 @@ from typing import Self, get_origin
 from minicam import MinicamError
 from minicam.cam import CropRule
 from minicam.data import augment
+from minicam.data.catalogue import FOLDS
 from minicam.optim import SCHEDULES
 
 # What a field must be, by its type; of text where it is not here.
@@ -39,6 +40,7 @@ class Config:
     weights: str | None = None  # file to start from; None: start from nothing
     size: int = 64  # side of the network's input, pixels
     limit: int | None = None  # images of each split; None: all
+    fold: int | None = None  # of five of the training images, held out in place of the validation images
     epochs: int = 16  # of each stage
     batch: int = 16
     lr: float = 0.02
@@ -64,6 +66,7 @@ class Config:
         for name in ("size", "epochs", "batch"):
             self._demand(name, getattr(self, name) >= 1, "at least 1")
         self._demand("limit", self.limit is None or self.limit >= 1, "at least 1")
+        self._demand("fold", self.fold is None or 0 <= self.fold < FOLDS, f"from 0 to {FOLDS - 1}")
         self._demand("lr", 0 < self.lr < float("inf"), "a positive number")
         self._demand("seed", self.seed >= 0, "0 or more")
         self._demand("warmup", self.warmup >= 0, "0 or more")

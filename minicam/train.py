@@ -17,7 +17,7 @@ from minicam import MinicamError, device
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.config import FIELDS, Config, default, make
 from minicam.data import Dataset, augment, limit
-from minicam.data.catalogue import LAYOUTS, open_split
+from minicam.data.catalogue import LAYOUTS, open_fold, open_split
 from minicam.data.loader import Loader
 from minicam.features import demand_room
 from minicam.fit import Interrupted, fit
@@ -59,7 +59,9 @@ def build(config: Config, classes: int, read_weights: bool = True, on: str = "cp
 
 
 def open_data(config: Config) -> tuple[Dataset, Dataset]:
-    """The training and the validation images of a run."""
+    """The training and the validation images of a run; with a fold, in place of the latter what it holds out."""
+    if config.fold is not None:
+        return open_fold(config.data, config.layout, config.fold, config.seed, config.limit)
     training, validation = (
         open_split(config.data, config.layout, split, config.seed, config.limit) for split in ("training", "validation")
     )
@@ -167,6 +169,8 @@ def add_choices(p: argparse.ArgumentParser) -> None:
     add(data, "data", "folder with the images: ISIC-2017 as published, or your own", metavar="DIR")
     add(data, "layout", "of that folder", choices=LAYOUTS)
     add(data, "limit", "take this many images of each split, stratified by class", type=int, metavar="N")
+    text = "choose on this fold of five of the training images, held out, and leave the validation images alone"
+    add(data, "fold", text, type=int, metavar="N")
     add(data, "size", "side in pixels of what the network sees", type=int, metavar="PX")
     names = f"any of {', '.join(augment.NAMES)}, with commas between; or none"
     add(data, "augment", names, type=augment.parse, metavar="NAME,...")
@@ -211,7 +215,7 @@ def parser() -> argparse.ArgumentParser:
 def _shown(name: str, value: object) -> str:
     """A default as --help shows it."""
     if value is None:
-        return {"data": "the built-in set", "weights": "none"}.get(name, "all")
+        return {"data": "the built-in set", "weights": "none", "fold": "none"}.get(name, "all")
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):

@@ -1,12 +1,12 @@
-"""Which images `--data`, `--layout` and `--limit` lead to."""
+"""Which images `--data`, `--layout`, `--fold` and `--limit` lead to."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from minicam import MinicamError
-from minicam.data import synthetic
-from minicam.data.catalogue import LAYOUTS, open_split
+from minicam.data import catalogue, synthetic
+from minicam.data.catalogue import FOLDS, LAYOUTS, open_fold, open_split
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def folder(tmp_path):
 
 @pytest.fixture
 def isic(tmp_path):
-    """Four images by the official names."""
+    """Sixteen images by the official names; the last is a near copy of another."""
     (tmp_path / "ISIC-2017_Training_Data").mkdir()
     rows = ["image_id,melanoma,seborrheic_keratosis"]
-    for i in range(4):
-        Image.new("RGB", (4, 5)).save(tmp_path / "ISIC-2017_Training_Data" / f"ISIC_000000{i}.jpg")
-        rows.append(f"ISIC_000000{i},{float(i == 1)},{float(i == 2)}")
+    for i, name in enumerate([*(f"ISIC_00000{i:02}" for i in range(15)), "ISIC_0012970"]):
+        Image.new("RGB", (4, 5)).save(tmp_path / "ISIC-2017_Training_Data" / f"{name}.jpg")
+        rows.append(f"{name},{float(i % 3 == 1)},{float(i % 3 == 2)}")
     (tmp_path / "ISIC-2017_Training_Part3_GroundTruth.csv").write_text("\n".join(rows) + "\n")
     return tmp_path
 
@@ -47,6 +47,40 @@ def test_a_folder_of_ones_own(layout, folder):
 @pytest.mark.parametrize("layout", ["auto", "isic"])
 def test_isic_is_known_by_its_names(layout, isic):
     assert open_split(str(isic), layout, "training", seed=1).classes == synthetic.CLASSES
+
+
+def test_near_copies_are_no_training_images(isic):
+    ids = open_split(str(isic), "auto", "training", seed=1).ids
+    assert len(ids) == 15
+    assert "ISIC_0012970" not in ids
+
+
+def test_each_training_image_is_held_out_once(isic):
+    whole = open_split(str(isic), "auto", "training", seed=1)
+    pairs = [open_fold(str(isic), "auto", fold, seed=1) for fold in range(FOLDS)]
+    assert sorted(name for _, held in pairs for name in held.ids) == list(whole.ids)
+    for fold, (learned, held) in enumerate(pairs):
+        assert sorted(learned.ids + held.ids) == list(whole.ids)
+        assert np.bincount(held.labels).tolist() == [1, 1, 1]
+        assert (learned.split, held.split) == ("training", f"fold {fold}")
+    assert len(open_fold(str(isic), "auto", 0, seed=1, count=6)[0]) == 6
+
+
+def test_folds_of_the_built_in_data_are_the_same_each_time():
+    one, again, other = (open_fold(None, "auto", fold, seed=0)[1].ids for fold in (2, 2, 3))
+    assert one == again
+    assert not set(one) & set(other)
+
+
+def test_a_folder_of_ones_own_has_no_folds(folder):
+    with pytest.raises(MinicamError, match="--fold is for ISIC-2017 and the built-in data; leave it out"):
+        open_fold(str(folder), "auto", 0, seed=0)
+
+
+def test_each_fold_needs_an_image_of_each_class(isic, monkeypatch):
+    monkeypatch.setattr(catalogue, "FOLDS", 6)
+    with pytest.raises(MinicamError, match="--fold needs 6 training images of each class, and one has 5; leave it out"):
+        open_fold(str(isic), "auto", 0, seed=0)
 
 
 def test_a_limit_keeps_the_shares_of_the_classes():

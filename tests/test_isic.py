@@ -201,6 +201,7 @@ def test_the_real_images(real, split, counts):
     assert isic.is_isic(folder)
     found = isic.load(folder, split)
     assert np.bincount(found.labels).tolist() == counts
+    assert len(isic.without_copies(found)) == len(found) - len(isic.COPIES) * (split == "training")
     assert None not in found.masks
     for i in range(0, len(found), len(found) // 10):
         assert found.image(i).shape == (*found.shape(i), 3)
