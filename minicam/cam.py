@@ -1,19 +1,25 @@
-"""The class activation map (CAM), and the way from it to a crop: map -> box -> crop.
+"""The class activation map (CAM), and the way from it to a crop: region -> box -> crop.
 
     cam[n,i,j,k] = sum over c of  features[n,i,j,c] * w_fc[c,k]
 
 Because GAP is linear, `mean over i,j of cam[n,:,:,k] + b_fc[k]` is exactly the logit of class k: the map says how much
 each place contributes to it. Boxes are x0, y0, x1, y1, half-open, in pixels. Everything here takes plain arrays.
 
+The paper crops "the region with maximum activation", and does not say of which map. REGIONS are readings of that; all
+but the last take a CAM. The last, `foreground`, is a CAM of a class that nobody has labelled: what is in the middle of
+images, against what surrounds it.
+
 Source: Zhou et al., "Learning Deep Features for Discriminative Localization" (2016): the map is their equation 2, the
 rule for boxes (20 % of the maximum, largest connected component) their section 3.2.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from minicam import MinicamError
 from minicam.ops import warp
 
 Box = tuple[int, int, int, int]
@@ -21,17 +27,148 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class CropRule:
-    """How a CAM becomes a crop: `threshold` is `find_box`'s, the others are `adjust_box`'s."""
+    """How an image becomes a crop: `threshold` is `find_box`'s; padding, minimum and square are `adjust_box`'s.
+
+    region      the name in REGIONS of the map in which the box is found
+    foreground  (C,): the weights of the region "foreground"
+    """
 
     threshold: float = 0.2
     padding: float = 0.0
     minimum: float = 0.0
     square: bool = False
+    region: str = "predicted"
+    foreground: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def cam(features: Any, w_fc: Any) -> Any:
     """Maps (N, h, w, K), one a class, of features (N, h, w, C) and the weights w_fc (C, K) of the last layer."""
     return features @ w_fc  # (N, h, w, C) (C, K) -> (N, h, w, K)
+
+
+# -- the region: which map shows where to crop
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a network says of N images, for a rule to find the region in.
+
+    probabilities  (N, K)
+    maps           (N, h, w, K): the CAMs
+    pooled         (N, h, w, C): what came out of the last pooling; None where the network was entered above it
+    """
+
+    probabilities: np.ndarray
+    maps: np.ndarray
+    pooled: np.ndarray | None
+
+
+def region_of(seen: Seen, rule: CropRule) -> np.ndarray:
+    """The map (N, h, w) of each image in which the rule looks for its box."""
+    return REGIONS[rule.region](seen, rule)
+
+
+def pooled(seen: Seen, rule: CropRule) -> np.ndarray:
+    """What the rule wants of `seen`. MinicamError where it is not there."""
+    if seen.pooled is None:
+        raise MinicamError(
+            f"--region {rule.region} looks at what comes out of the last pooling, and --cache-features keeps only what "
+            "comes later; leave it out, or name a lower layer with --train-from"
+        )
+    return seen.pooled
+
+
+def predicted(seen: Seen, rule: CropRule) -> np.ndarray:
+    """The CAM of each image's most probable class: Zhou et al.'s way, and the nearest reading of the paper."""
+    return of_class(seen.maps, seen.probabilities.argmax(1))
+
+
+def centred(seen: Seen, rule: CropRule) -> np.ndarray:
+    """The same times a Gaussian about the middle: who takes a picture of a lesion, aims at it."""
+    return np.maximum(predicted(seen, rule), 0) * centre_prior(*seen.maps.shape[1:3])
+
+
+def evidence(seen: Seen, rule: CropRule) -> np.ndarray:
+    """What speaks for any class: the sum over the classes of the positive part of their CAMs."""
+    return np.maximum(seen.maps, 0).sum(-1)
+
+
+def energy(seen: Seen, rule: CropRule) -> np.ndarray:
+    """Where most of the features are active, whatever they speak for, times the same Gaussian."""
+    features = pooled(seen, rule)
+    return features.sum(-1) * centre_prior(*features.shape[1:3])
+
+
+def foreground(seen: Seen, rule: CropRule) -> np.ndarray:
+    """How unlike the rim of its image each place is along the learned weights, times the same Gaussian."""
+    return foreground_maps(pooled(seen, rule), rule.foreground)
+
+
+REGIONS: dict[str, Callable[[Seen, CropRule], np.ndarray]] = {
+    rule.__name__: rule for rule in (predicted, centred, evidence, energy, foreground)
+}
+
+
+def of_class(maps: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Of maps (N, h, w, K) that of one class an image, classes (N,): (N, h, w)."""
+    return np.take_along_axis(maps, classes[:, None, None, None], 3)[..., 0]
+
+
+def centre_prior(h: int, w: int, deviation: float = 0.3) -> np.ndarray:
+    """A Gaussian about the middle, float32 (h, w), 1 at its top. `deviation` is in sides of the image."""
+    x, y = _places(h, w)
+    return np.exp(-(x * x + y * y) / (2 * deviation**2)).astype(np.float32)
+
+
+def foreground_maps(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Maps (N, h, w) of features (N, h, w, C) and weights (C,), each above the mean of its outermost places, in which
+    the background shows, and then times `centre_prior`."""
+    maps = features @ weights
+    rim = np.ones(maps.shape[1:], bool)
+    rim[1:-1, 1:-1] = False
+    return np.maximum(maps - maps[:, rim].mean(1)[:, None, None], 0) * centre_prior(*maps.shape[1:])
+
+
+def learn_foreground(features: np.ndarray, rounds: int = 6) -> np.ndarray:
+    """Weights (C,), float32, by which features (N, h, w, C) tell what images show from what surrounds it.
+
+    No label is needed, and no mask: at first the middle of every image is told from a ring around it; then, in each
+    round, the places that these weights find from those they do not. The ring leaves out the outermost places, which
+    features know by the zeros that pad them. MinicamError for maps below 4 x 4, and for even ones.
+    """
+    x, y = _places(*features.shape[1:3])
+    ring = np.maximum(np.abs(x), np.abs(y))
+    regions = np.hypot(x, y) < 0.2, (ring > 0.27) & (ring < 0.42)
+    inside, outside = (np.broadcast_to(region, features.shape[:3]) for region in regions)
+    for _ in range(rounds):
+        maps = foreground_maps(features, discriminant(features[inside], features[outside]))
+        top = maps.max((1, 2), keepdims=True)
+        inside, outside = maps > 0.4 * top, maps < 0.2 * top
+    return discriminant(features[inside], features[outside])
+
+
+def discriminant(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The direction (C,), float32, along which a (M, C) and b (N, C) lie apart, measured by their spread.
+
+    The covariance within the two gets a hundredth of its mean variance added to its diagonal, to be solvable.
+    Source: Fisher, "The Use of Multiple Measurements in Taxonomic Problems" (1936).
+    """
+    if len(a) and len(b):
+        a, b = a.astype(np.float32), b.astype(np.float32)
+        spread = sum((x - x.mean(0)).T @ (x - x.mean(0)) for x in (a, b)).astype(float) / (len(a) + len(b))
+        spread += 0.01 * spread.trace() / len(spread) * np.eye(len(spread))
+        if spread.any():
+            return np.linalg.solve(spread, a.mean(0) - b.mean(0)).astype(np.float32)
+    raise MinicamError("these images show no foreground: their maps are too small, or even; take another --region")
+
+
+def _places(h: int, w: int) -> tuple[np.ndarray, np.ndarray]:
+    """x and y (h, w) of the middles of the places, from the middle of the image, in its sides: -0.5..0.5."""
+    y, x = np.meshgrid(*((np.arange(n) + 0.5) / n - 0.5 for n in (h, w)), indexing="ij")
+    return x, y
+
+
+# -- from the map to a box, from the box to a crop
 
 
 def normalise(maps: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self, get_origin
 
 from minicam import MinicamError
-from minicam.cam import CropRule
+from minicam.cam import REGIONS, CropRule
 from minicam.data import augment
 from minicam.data.catalogue import FOLDS
 from minicam.optim import SCHEDULES
@@ -53,7 +53,8 @@ class Config:
     train_from: str | None = None  # lowest layer that learns; None: all
     float16_features: bool = False  # what enters it is rounded to float16, as --cache-features keeps it
     augment: tuple[str, ...] = ("flip", "turn")
-    threshold: float = 0.4  # of the CAM's maximum
+    region: str = "predicted"  # the map in which the box is found
+    threshold: float = 0.4  # of that map's maximum
     padding: float = 0.2  # of the box, on each side
     minimum: float = 0.35  # least side of a crop, of the image's
     square: bool = False
@@ -76,6 +77,7 @@ class Config:
         self._demand("padding", 0 <= self.padding < float("inf"), "0 or more")
         self._demand("minimum", 0 <= self.minimum <= 1, "from 0 to 1")
         self._demand("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}")
+        self._demand("region", self.region in REGIONS, f"one of {', '.join(REGIONS)}")
         self._demand("stage2_from", self.stage2_from in ("stage1", "start"), "stage1 or start")
         self._demand("rates", all(0 <= f < float("inf") for f in self.rates.values()), "factors of 0 or more")
         augment.parse(",".join(self.augment))
@@ -98,8 +100,8 @@ class Config:
 
     @property
     def crop_rule(self) -> CropRule:
-        """How CAMs become crops."""
-        return CropRule(self.threshold, self.padding, self.minimum, self.square)
+        """How images become crops; `Run.crop_rule` adds what the run has learned of it."""
+        return CropRule(self.threshold, self.padding, self.minimum, self.square, self.region)
 
     def text(self) -> str:
         """It as JSON, as it stands in config.json."""

@@ -50,7 +50,7 @@ def evaluate(run: Run, dataset: Dataset, out: Path, workers: int = 2, on: str = 
     with whole_folder(out, FILES) as folder:
         started = time.perf_counter()
         whole = loader_for(first.network, dataset, config, 1, workers)
-        located = locate(first.network, whole, config.crop_rule, "stage 1")
+        located = locate(first.network, whole, run.crop_rule(), "stage 1")
         box_iou = mean_box_iou(dataset, located.boxes)
         close = loader_for(second.network, dataset, config, 2, workers, located.crops)
         probabilities = probabilities_of(second.network, close, "stage 2")

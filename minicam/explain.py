@@ -10,11 +10,12 @@ In DIR, where the id of an image is its name (with suffix, if two names differ i
     boxes.csv            image_id, split ("unlabelled"), class, box, crop
     maps/<id>.npy        float32 (h, w, K): the raw CAMs of stage 1, a class each
     bias.npy             float32 (K,): mean of a map + its bias = its logit
-    overlays/<id>.png    the image with the CAM of the box's class over it
-    boxes/<id>.png       the image with that CAM's box (white) and the crop (blue)
+    overlays/<id>.png    the image with the map over it that its box is found in
+    boxes/<id>.png       the image with that box (white) and the crop (blue)
     crops/<id>.png       what stage 2 saw, cut out of the original
 
-Boxes are those of the most probable class of stage 1, or of --class. They are half-open, in pixels of the original,
+Boxes are found as in training (--region), mostly in the CAM of the most probable class of stage 1; with --class in the
+CAM of that class. They are half-open, in pixels of the original,
 upright. Crops have all the pixels of the original; overlays and boxes show a large one reduced by 2, 4 or 8, as long
 as its shorter side keeps 512 pixels. K classes stand in the order of the columns of probabilities.csv.
 
@@ -120,7 +121,7 @@ def write(
     located, probabilities = [], []
     whole = loader_for(first, dataset, config, 1, workers)
     with ThreadPoolExecutor(workers) as pool:
-        for indices, maps, heats, found in locate_batches(first, whole, config.crop_rule, "images", asked):
+        for indices, maps, heats, found in locate_batches(first, whole, run.crop_rule(), "images", asked):
             close = loader_for(second, dataset.subset(indices), config, 2, workers, found.crops)
             probabilities.append(probabilities_of(second, close))
             located.append(found)

@@ -26,8 +26,8 @@ class Located:
     """What `locate` found for N images.
 
     probabilities (N, K)
-    classes (N,)            the class whose CAM was looked at: the most probable one, unless another was asked for
-    boxes (N, 4)            the tight box of that CAM, in pixels of the original
+    classes (N,)            the most probable class, unless another was asked for
+    boxes (N, 4)            the tight box of the map that the crop rule looks at, in pixels of the original
     crops (N, 4)            that box made fit to be cropped: padded, squared and so on
     """
 
@@ -63,16 +63,22 @@ def loader_for(
 
 
 def predict(network: Network, loader: Loader, title: str = "") -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Batch by batch, in order: indices (B,), probabilities (B, K), and maps (B, h, w, K) at the network's own size.
+    """Batch by batch, in order: indices (B,), probabilities (B, K), and maps (B, h, w, K) at the network's own size."""
+    for indices, seen in look(network, loader, title):
+        yield indices, seen.probabilities, seen.maps
+
+
+def look(network: Network, loader: Loader, title: str = "") -> Iterator[tuple[np.ndarray, cam.Seen]]:
+    """Batch by batch, in order: indices (B,), and what the network says of these images.
 
     Nothing of a batch is kept, so the memory needed does not grow with the number of images. A bar shows how far it is
     where there is a title for it. MinicamError where a batch is too large for the GPU.
     """
     with enough_memory(network, loader):
-        yield from _predict(network, loader, title)
+        yield from _look(network, loader, title)
 
 
-def _predict(network: Network, loader: Loader, title: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _look(network: Network, loader: Loader, title: str) -> Iterator[tuple[np.ndarray, cam.Seen]]:
     w_fc = to_cpu(network.params()["CAM_fc/kernel"])
     progress = tqdm(total=len(loader.dataset), desc=title, unit="image", leave=False, disable=None if title else True)
     with progress as bar:
@@ -81,7 +87,9 @@ def _predict(network: Network, loader: Loader, title: str) -> Iterator[tuple[np.
             # The probabilities are wanted, not the loss: any labels do.
             labels = to_device(np.zeros(len(logits), np.int64), device_of(logits))
             _, probabilities = softmax_loss.forward(logits, labels)
-            yield batch.indices, to_cpu(probabilities), cam.cam(to_cpu(network.features), w_fc)
+            maps = cam.cam(to_cpu(network.features), w_fc)
+            pooled = None if network.pooled is None else to_cpu(network.pooled)
+            yield batch.indices, cam.Seen(to_cpu(probabilities), maps, pooled)
             bar.update(len(batch.indices))
 
 
@@ -139,28 +147,36 @@ def probabilities_of(network: Network, loader: Loader, title: str = "") -> np.nd
 
 def heat_of(maps: np.ndarray, classes: np.ndarray, size: int) -> np.ndarray:
     """The normalised maps (B, size, size) of one class an image, classes (B,), from maps (B, h, w, K)."""
-    chosen = np.take_along_axis(maps, classes[:, None, None, None], 3)[..., 0]  # (B, h, w)
-    return cam.normalise(cam.upsample(chosen, (size, size)))
+    return cam.normalise(cam.upsample(cam.of_class(maps, classes), (size, size)))
 
 
 def locate_batches(
     network: Network, loader: Loader, rule: cam.CropRule, title: str = "", asked: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, Located]]:
-    """Batch by batch: indices (B,), maps (B, h, w, K), normalised maps (B, size, size) of one class, and their boxes.
+    """Batch by batch: indices (B,), CAMs (B, h, w, K), the normalised maps (B, size, size) that boxes are found in, and
+    these boxes.
 
-    asked  the class whose CAM gives the boxes; None: the most probable one of each image
+    asked  the class whose CAM gives the boxes; None: they are found as the rule says
     """
-    for indices, p, maps in predict(network, loader, title):
+    for indices, seen in look(network, loader, title):
+        p, maps = seen.probabilities, seen.maps
         classes = p.argmax(1) if asked is None else np.full(len(p), asked)
-        heats = heat_of(maps, classes, loader.size)
+        region = cam.region_of(seen, rule) if asked is None else cam.of_class(maps, classes)
+        heats = cam.normalise(cam.upsample(region, (loader.size, loader.size)))
         pairs = [cam.boxes_of(h, loader.dataset.shape(i), rule) for i, h in zip(indices, heats, strict=True)]
         boxes, crops = np.array(pairs).swapaxes(0, 1)  # (B, 2, 4) -> two of (B, 4)
         yield indices, maps, heats, Located(p, classes, boxes, crops)
 
 
 def locate(network: Network, loader: Loader, rule: cam.CropRule, title: str = "") -> Located:
-    """Probabilities of whole images, and the boxes that the CAM of the most probable class leads to."""
+    """Probabilities of whole images, and the boxes that the rule finds."""
     return Located.joined([found for *_, found in locate_batches(network, loader, rule, title)])
+
+
+def learn_foreground(network: Network, loader: Loader, title: str = "") -> np.ndarray:
+    """The weights (C,) of the region "foreground", from all images of the loader; see `cam.learn_foreground`."""
+    rule = cam.CropRule(region="foreground")
+    return cam.learn_foreground(np.concatenate([cam.pooled(seen, rule) for _, seen in look(network, loader, title)]))
 
 
 def mean_box_iou(dataset: Dataset, boxes: Any) -> float | None:

@@ -40,6 +40,7 @@ class Network:
         self.device = "cpu"
         self.first_learning = 0  # index of the lowest layer that learns
         self.features: Any = None  # (N, h, w, K): what GAP averaged in the last forward pass
+        self.pooled: Any = None  # (N, h, w, C): what came out of the highest MaxPool in it; None where it began above
         self.recompute = False
         self.entered: dict[int, Any] = {}  # what entered blocks that are to be recomputed, by their first layer
 
@@ -48,10 +49,13 @@ class Network:
 
         With `learning`, a `backward` may follow.
         """
-        self.entered = {}
-        again = self._last_pool() if learning and self.recompute else -1  # the layers up to here are recomputed
+        self.entered, self.pooled = {}, None
+        pool = self._last_pool()
+        again = pool if learning and self.recompute else -1  # the layers up to here are recomputed
         for i, layer in enumerate(self.layers[start:], start):
             learns = learning and i >= self.first_learning
+            if i == pool + 1:
+                self.pooled = x
             if isinstance(layer, GAP):
                 self.features = x
             if learns and i <= again and (i == self.first_learning or isinstance(self.layers[i - 1], MaxPool)):
@@ -93,7 +97,7 @@ class Network:
 
     def forget(self) -> None:
         """Drop all that the last passes have left: what was remembered for backward, gradients, features."""
-        self.features, self.entered = None, {}
+        self.features, self.pooled, self.entered = None, None, {}
         for layer in self.layers:
             layer.memory, layer.grads = None, {}
 

@@ -3,7 +3,8 @@
     config.json                   every choice
     metrics.jsonl                 a row a step, a row an epoch
     stage1.h5, stage2.h5          checkpoints: the last good state of each stage, and of its optimiser
-    boxes.csv                     for every image its CAM box and its crop, in pixels of the original
+    foreground.npy                the weights of the region "foreground", where that is the rule (see `cam`)
+    boxes.csv                     for every image its box and its crop, in pixels of the original
     predictions_stage{1,2}.csv    validation probabilities in the challenge's format
     summary.json                  the figures of the table that is printed last
     cams.png                      validation images with their CAMs and boxes, for a person to look at
@@ -19,12 +20,13 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from minicam import MinicamError
+from minicam.cam import CropRule
 from minicam.config import Config
 from minicam.data import Dataset
 from minicam.model import NETWORKS, Network
@@ -170,6 +172,25 @@ class Run:
         self.write("metrics.jsonl", "".join(kept))
 
     # -- boxes, predictions, figures
+
+    def crop_rule(self) -> CropRule:
+        """How images become crops: as configured, with the weights that stage 1 left for it. MinicamError without."""
+        rule, path = self.config.crop_rule, self.folder / "foreground.npy"
+        if rule.region != "foreground":
+            return rule
+        try:
+            return replace(rule, foreground=np.load(path, allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise MinicamError(
+                f"{path}, by which stage 1 finds what to crop, cannot be read ({error}); delete it, and make it anew "
+                f"with python -m minicam.train --resume {self.folder}"
+            ) from None
+
+    def write_foreground(self, weights: np.ndarray) -> None:
+        """Write foreground.npy."""
+        data = io.BytesIO()
+        np.save(data, weights)
+        write_bytes(self.folder / "foreground.npy", data.getvalue())
 
     def write_boxes(self, datasets: Sequence[Dataset], found: Sequence) -> None:
         """Write boxes.csv: for each data set what `inference.locate` found."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minicam import MinicamError, device
+from minicam import MinicamError, cam, device
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.config import FIELDS, Config, default, make
 from minicam.data import Dataset, augment, limit
@@ -21,7 +21,7 @@ from minicam.data.catalogue import LAYOUTS, open_fold, open_split
 from minicam.data.loader import Loader
 from minicam.features import demand_room
 from minicam.fit import Interrupted, fit
-from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of, summary_of
+from minicam.inference import learn_foreground, loader_for, locate, mean_box_iou, probabilities_of, summary_of
 from minicam.layers import MaxPool
 from minicam.metrics import table
 from minicam.model import NETWORKS, Network
@@ -31,6 +31,7 @@ from minicam.run import Run, new_folder, write_bytes
 from minicam.weights import keras
 
 SHEET_IMAGES = 24
+FOREGROUND_IMAGES = 400  # of the training images, to learn the region "foreground" from
 
 
 def build(config: Config, classes: int, read_weights: bool = True, on: str = "cpu") -> Network:
@@ -102,17 +103,21 @@ def train(
     first = fit(run, 1, network, whole(training), whole(validation), task_numbers(training))
 
     started = time.perf_counter()
-    located = locate(network, whole(validation), config.crop_rule, "stage 1, validation")
+    if config.region == "foreground" and not (run.folder / "foreground.npy").exists():
+        some = training.subset(limit(training.labels, FOREGROUND_IMAGES))
+        run.write_foreground(learn_foreground(network, whole(some), "foreground"))
+    rule = run.crop_rule()
+    located = locate(network, whole(validation), rule, "stage 1, validation")
     box_iou = mean_box_iou(validation, located.boxes)  # now, as a mask that cannot be read is best told before stage 2
     run.write_predictions("predictions_stage1.csv", validation, located.probabilities)
     crops = run.read_crops(training)
     if crops is None:
-        found = locate(network, whole(training), config.crop_rule, "stage 1, training")
+        found = locate(network, whole(training), rule, "stage 1, training")
         run.write_boxes((training, validation), (found, located))
         crops = found.crops
     shown = np.arange(len(validation)) if len(validation) <= SHEET_IMAGES else limit(validation.labels, SHEET_IMAGES)
     picture = io.BytesIO()
-    sheet_of_cams(network, whole(validation.subset(shown)), config.crop_rule).save(picture, "PNG")
+    sheet_of_cams(network, whole(validation.subset(shown)), rule).save(picture, "PNG")
     write_bytes(run.folder / "cams.png", picture.getvalue())
     locating = time.perf_counter() - started
 
@@ -191,6 +196,7 @@ def add_choices(p: argparse.ArgumentParser) -> None:
     training.add_argument("--cache-features", type=Path, metavar="DIR", help=text)
     add(training, "stage2_from", "weights that stage 2 starts from", choices=("stage1", "start"))
     crops = p.add_argument_group("from CAM to crop")
+    add(crops, "region", "the map in which the box is found", choices=cam.REGIONS)
     add(crops, "threshold", "fraction of the map's maximum", type=float, metavar="X")
     add(crops, "padding", "on each side, as a fraction of the box", type=float, metavar="X")
     add(crops, "minimum", "least side of a crop, as a fraction of the image's", type=float, metavar="X")

@@ -167,6 +167,8 @@ def test_locate_takes_the_map_of_the_predicted_class_and_the_originals_size(rng)
     images[1][40:60, 0:5, 1] = 255
 
     class Mirror:
+        pooled = None
+
         def forward(self, x, start):
             self.features = x
             return x.mean((1, 2))
