@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +140,10 @@ def batch_that_fits(network: Network, image_shape: Sequence[int], learning: bool
     return 1 + int((0.95 * free - taken[0]) // max(one_more, 1))  # the pool's blocks leave gaps
 
 
-def probabilities_of(network: Network, loader: Loader, title: str = "") -> np.ndarray:
-    """Probabilities (N, K) of all images of the loader."""
-    return np.concatenate([probabilities for _, probabilities, _ in predict(network, loader, title)])
+def probabilities_of(network: Network, loader: Loader, title: str = "", views: int = 1) -> np.ndarray:
+    """Probabilities (N, K) of all images of the loader, averaged over the first so many of `augment.VIEWS`."""
+    turned = (replace(loader, view=view) for view in range(views))
+    return np.mean([np.concatenate([p for _, p, _ in predict(network, one, title)]) for one in turned], axis=0)
 
 
 def heat_of(maps: np.ndarray, classes: np.ndarray, size: int) -> np.ndarray:

@@ -155,7 +155,7 @@ def summarise(
     box_iou: float | None,
     seconds: float,
 ) -> dict:
-    """All figures of a run on one labelled set, as they stand in `summary.json`."""
+    """All figures of a run on one labelled set, as they stand in `summary.json`. "both" scores the stages' mean."""
     numbers = [classes.index(task) for task in tasks]
 
     def stage(scores: np.ndarray) -> dict[str, float | None]:
@@ -169,6 +169,7 @@ def summarise(
         "images": len(labels),
         "stage1": stage(first),
         "stage2": stage(second),
+        "both": stage((first + second) / 2),
         "difference": paired_bootstrap(labels, first, second, numbers),
         "box_iou": box_iou,
         "seconds": round(seconds, 1),
@@ -193,7 +194,8 @@ def table(summary: dict) -> str:
     difference = summary["difference"]
     if difference["low"] is not None:
         lines[-1] += f"   95 % interval {difference['low']:+.3f} to {difference['high']:+.3f}"
+    lines.append(f"mean AUC of both stages' probabilities averaged: {figure(summary['both']['mean'])}")
     if summary["box_iou"] is not None:
-        lines.append(f"IoU of the CAM's box with the lesion's: {summary['box_iou']:.3f}")
+        lines.append(f"IoU of the region's box with the lesion's: {summary['box_iou']:.3f}")
     lines.append(f"{summary['images']} images, {summary['seconds']:.0f} s")
     return "\n".join(lines)

@@ -227,8 +227,9 @@ def summary_of(rng, labels=None, box_iou=0.5):
 
 def test_the_summary_has_the_documented_keys(rng):
     summary = json.loads(json.dumps(summary_of(rng), allow_nan=False))
-    for stage in ("stage1", "stage2"):
+    for stage in ("stage1", "stage2", "both"):
         assert summary[stage].keys() == {"melanoma", "seborrheic_keratosis", "mean"}
+    for stage in ("stage1", "stage2"):
         for task in TASKS:
             assert summary["details"][stage][task].keys() == {
                 "auc",
@@ -240,6 +241,14 @@ def test_the_summary_has_the_documented_keys(rng):
     assert summary["difference"].keys() == {"mean", "low", "high"}
     assert summary["difference"]["mean"] == pytest.approx(summary["stage2"]["mean"] - summary["stage1"]["mean"])
     assert (summary["box_iou"], summary["seconds"], summary["images"]) == (0.5, 12.3, 45)
+
+
+def test_both_scores_the_mean_of_the_stages(rng):
+    labels, first = scored(rng, 40)
+    _, second = scored(rng, 40)
+    both = summarise(labels, first, second, CLASSES, TASKS, None, 0.0)["both"]
+    assert both["mean"] == mean_auc(labels, first + second, (1, 2))["mean"]
+    assert both["melanoma"] == auc(labels == 1, first[:, 1] + second[:, 1])
 
 
 def test_tasks_are_scored_by_the_column_of_their_class(rng):
@@ -257,7 +266,7 @@ def test_a_summary_with_undefined_figures_is_valid_json_and_its_table_says_so(rn
     lines = table(summary).splitlines()
     assert lines[2].split() == ["seborrheic_keratosis"] + ["undefined"] * 3
     assert lines[3].split() == ["mean"] + ["undefined"] * 3
-    assert lines[4:] == ["45 images, 12 s"]
+    assert lines[4:] == ["mean AUC of both stages' probabilities averaged: undefined", "45 images, 12 s"]
 
 
 def test_the_table():
@@ -265,6 +274,7 @@ def test_the_table():
         "images": 150,
         "stage1": {"melanoma": 0.75, "mean": 0.75},
         "stage2": {"melanoma": 0.8125, "mean": 0.8125},
+        "both": {"melanoma": 0.875, "mean": 0.875},
         "difference": {"mean": 0.0625, "low": -0.0123, "high": 0.14},
         "box_iou": 0.4567,
         "seconds": 61.7,
@@ -273,6 +283,7 @@ def test_the_table():
         "AUC       stage 1  stage 2  difference",
         "melanoma    0.750    0.812      +0.062",
         "mean        0.750    0.812      +0.062   95 % interval -0.012 to +0.140",
-        "IoU of the CAM's box with the lesion's: 0.457",
+        "mean AUC of both stages' probabilities averaged: 0.875",
+        "IoU of the region's box with the lesion's: 0.457",
         "150 images, 62 s",
     ]

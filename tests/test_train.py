@@ -82,15 +82,16 @@ def test_the_last_thing_printed_is_the_table_and_summary_says_the_same(tmp_path,
     lines = printed.out.splitlines()
     assert lines[0] == f"run: {tmp_path / 'run'}"
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary.keys() == {"images", "stage1", "stage2", "difference", "box_iou", "seconds", "details"}
+    assert summary.keys() == {"images", "stage1", "stage2", "both", "difference", "box_iou", "seconds", "details"}
     for row, name in zip(lines[2:5], ("melanoma", "seborrheic_keratosis", "mean"), strict=True):
         one, two = summary["stage1"][name], summary["stage2"][name]
         assert row.split()[:4] == [name, f"{one:.3f}", f"{two:.3f}", f"{two - one:+.3f}"]
     difference = summary["difference"]
     assert lines[4].endswith(f"interval {difference['low']:+.3f} to {difference['high']:+.3f}")
-    assert lines[5] == f"IoU of the CAM's box with the lesion's: {summary['box_iou']:.3f}"
-    assert lines[6].startswith("12 images, ")
-    assert len(lines) == 7
+    assert lines[6] == f"IoU of the region's box with the lesion's: {summary['box_iou']:.3f}"
+    assert lines[5] == f"mean AUC of both stages' probabilities averaged: {summary['both']['mean']:.3f}"
+    assert lines[7].startswith("12 images, ")
+    assert len(lines) == 8
 
 
 def test_predictions_are_in_the_format_of_the_challenge(run):

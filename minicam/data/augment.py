@@ -115,3 +115,7 @@ def _rotation(angle: float) -> np.ndarray:
 def _quarters(count: int) -> np.ndarray:
     """Quarter turns in whole numbers: math.cos(math.pi / 2) is not quite 0, and a map with it not along the axes."""
     return _rotation(count * math.pi / 2).round()
+
+
+# In all of these an image can be looked at, and what is said of it be averaged. The first leaves it as it is.
+VIEWS = variants(FIXED)

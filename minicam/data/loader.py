@@ -61,6 +61,7 @@ class Loader:
     seed     numbers that the drawings depend on: (seed of the run, stage)
     workers  threads
     device   where the batches shall be: "cpu", "cuda" or "emulator"
+    view     the flip and turn in which images that are not augmented are seen, a number of `augment.VIEWS`
     """
 
     dataset: Dataset
@@ -72,6 +73,7 @@ class Loader:
     seed: Sequence[int] = (0,)
     workers: int = 2
     device: str = "cpu"
+    view: int = 0
     kept: dict[int, Any] = field(default_factory=dict, repr=False)  # pixels on the device, by image
 
     def __len__(self) -> int:
@@ -79,7 +81,7 @@ class Loader:
         return -(-len(self.dataset) // self.batch)
 
     def in_order(self) -> Iterator[Batch]:
-        """All images once, in their order, not augmented."""
+        """All images once, in their order, not augmented, all in the loader's view."""
         return self._batches(np.arange(len(self.dataset)), None, 0)
 
     def shuffled(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -117,9 +119,9 @@ class Loader:
         return np.stack(pixels) if self.device == "cpu" else self._sampled_on_device(indices, pixels, keep)
 
     def _drawn(self, i: int, epoch: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """The augmentation of image number i (see `augment.sample`); the identity where there is no epoch."""
+        """The augmentation of image number i (see `augment.sample`); where there is no epoch, the view."""
         if epoch is None:
-            return np.eye(3), np.eye(4)
+            return augment.VIEWS[self.view], np.eye(4)
         # i + 1: NumPy fills short seeds with zeros, so that 0 would be the stream that `shuffled` draws from.
         return augment.sample(self.names, np.random.default_rng([*self.seed, epoch, i + 1]))
 
