@@ -21,7 +21,7 @@ from minicam.data.catalogue import LAYOUTS, open_fold, open_split
 from minicam.data.loader import Loader
 from minicam.features import demand_room
 from minicam.fit import Interrupted, fit
-from minicam.inference import learn_foreground, loader_for, locate, mean_box_iou, probabilities_of, summary_of
+from minicam.inference import Located, learn_foreground, loader_for, locate, mean_box_iou, probabilities_of, summary_of
 from minicam.layers import MaxPool
 from minicam.metrics import table
 from minicam.model import NETWORKS, Network
@@ -92,23 +92,41 @@ def train(
     Raises Interrupted where a signal asked to stop, and MinicamError for bad input.
     """
     config = run.config
-    training, validation = open_data(config)
+    datasets = open_data(config)
     starts = not run.checkpoint(1).exists() or (config.stage2_from == "start" and not run.checkpoint(2).exists())
-    network = build(config, len(training.classes), starts, on)
+    network = build(config, len(datasets[0].classes), starts, on)
     network.recompute = recompute
+    located, crops, first = first_stage(run, network, datasets, workers, cache)
+    box_iou = mean_box_iou(datasets[1], located.boxes)  # now: a mask that cannot be read is best told before stage 2
+    if config.stage2_from == "start":
+        network = build(config, len(datasets[0].classes), starts, on)
+        network.recompute = recompute
+    probabilities, second = second_stage(run, network, datasets, (crops, located.crops), workers, cache)
+    summary = summary_of(datasets[1], located, probabilities, box_iou, first + second)
+    run.write("summary.json", json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def first_stage(
+    run: Run, network: Network, datasets: tuple[Dataset, Dataset], workers: int = 2, cache: Path | None = None
+) -> tuple[Located, np.ndarray, float]:
+    """Train `network` in place as stage 1 of `run`, and write what it says of the validation images, and all boxes.
+
+    datasets  the training and the validation images
+    Returns what was located in the validation images, the crops (N, 4) of the training images, and the seconds.
+    """
+    config, (training, validation) = run.config, datasets
 
     def whole(dataset: Dataset) -> Loader:
         return loader_for(network, dataset, config, 1, workers, cache=cache)
 
-    first = fit(run, 1, network, whole(training), whole(validation), task_numbers(training))
-
+    progress = fit(run, 1, network, whole(training), whole(validation), task_numbers(training))
     started = time.perf_counter()
     if config.region == "foreground" and not (run.folder / "foreground.npy").exists():
         some = training.subset(limit(training.labels, FOREGROUND_IMAGES))
         run.write_foreground(learn_foreground(network, whole(some), "foreground"))
     rule = run.crop_rule()
     located = locate(network, whole(validation), rule, "stage 1, validation")
-    box_iou = mean_box_iou(validation, located.boxes)  # now, as a mask that cannot be read is best told before stage 2
     run.write_predictions("predictions_stage1.csv", validation, located.probabilities)
     crops = run.read_crops(training)
     if crops is None:
@@ -119,15 +137,7 @@ def train(
     picture = io.BytesIO()
     sheet_of_cams(network, whole(validation.subset(shown)), rule).save(picture, "PNG")
     write_bytes(run.folder / "cams.png", picture.getvalue())
-    locating = time.perf_counter() - started
-
-    if config.stage2_from == "start":
-        network = build(config, len(training.classes), starts, on)
-        network.recompute = recompute
-    probabilities, seconds = second_stage(run, network, (training, validation), (crops, located.crops), workers, cache)
-    summary = summary_of(validation, located, probabilities, box_iou, first.seconds + locating + seconds)
-    run.write("summary.json", json.dumps(summary, indent=2) + "\n")
-    return summary
+    return located, crops, progress.seconds + time.perf_counter() - started
 
 
 def second_stage(
