@@ -2,6 +2,7 @@
 
     python -m minicam.evaluate RUN --split test             its own images
     python -m minicam.evaluate RUN --data DIR --split test  other images
+    python -m minicam.evaluate RUN --split test --views 8   probabilities averaged over all flips and turns of an image
 
 The images must be of the run's classes. Those of a folder of one's own are the classes of its training images, so it
 needs some of each, whatever the split that is evaluated; in which order they stand does not matter.
@@ -23,6 +24,7 @@ import numpy as np
 from minicam import MinicamError, device
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.data import Dataset
+from minicam.data.augment import VIEWS
 from minicam.data.catalogue import LAYOUTS, open_split
 from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of, summary_of
 from minicam.metrics import table
@@ -43,17 +45,22 @@ def in_terms_of(dataset: Dataset, classes: Sequence[str], tasks: Sequence[str]) 
     return replace(dataset, labels=number[dataset.labels], classes=tuple(classes), tasks=tuple(tasks))
 
 
-def evaluate(run: Run, dataset: Dataset, out: Path, workers: int = 2, on: str = "cpu") -> dict:
-    """Write into `out` what the run says of the images, computed on the device `on`; return the summary's figures."""
+def evaluate(run: Run, dataset: Dataset, out: Path, workers: int = 2, on: str = "cpu", views: int = 1) -> dict:
+    """Write into `out` what the run says of the images, computed on the device `on`; return the summary's figures.
+
+    views  over how many of `augment.VIEWS` probabilities are averaged; boxes are found in the first of them
+    """
     config, first, second = run.config, run.trained(1, on), run.trained(2, on)
     dataset = in_terms_of(dataset, first.classes, first.tasks)
     with whole_folder(out, FILES) as folder:
         started = time.perf_counter()
         whole = loader_for(first.network, dataset, config, 1, workers)
         located = locate(first.network, whole, run.crop_rule(), "stage 1")
+        if views > 1:
+            located = replace(located, probabilities=probabilities_of(first.network, whole, "stage 1, turned", views))
         box_iou = mean_box_iou(dataset, located.boxes)
         close = loader_for(second.network, dataset, config, 2, workers, located.crops)
-        probabilities = probabilities_of(second.network, close, "stage 2")
+        probabilities = probabilities_of(second.network, close, "stage 2", views)
         summary = summary_of(dataset, located, probabilities, box_iou, time.perf_counter() - started)
         texts = (
             predictions_csv(dataset, located.probabilities),
@@ -74,6 +81,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--layout", choices=LAYOUTS, help="of that folder (auto)")
     p.add_argument("--split", choices=SPLITS, required=True, help="which of the images")
     p.add_argument("--limit", type=int, metavar="N", help="take this many images, stratified by class (all)")
+    text = f"average over so many flips and turns of each image, 1 to {len(VIEWS)} (1)"
+    p.add_argument("--views", type=int, metavar="N", default=1, choices=range(1, len(VIEWS) + 1), help=text)
     out = "a new folder, or that of an evaluation, which is replaced (evaluation_SPLIT in the folder of the run)"
     p.add_argument("--out", type=Path, metavar="DIR", help=out)
     device.add_options(p, "read images")
@@ -92,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     data, layout = (config.data, config.layout) if options.data is None else (options.data, "auto")
     dataset = open_split(data, options.layout or layout, options.split, config.seed, options.limit)
     out = options.out or run.folder / f"evaluation_{options.split}"
-    summary = evaluate(run, dataset, out, options.workers, on)
+    summary = evaluate(run, dataset, out, options.workers, on, options.views)
     print(f"written to {out}")
     print(table(summary))
 

@@ -7,12 +7,16 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from minicam import MinicamError, evaluate
 from minicam.data import limit, synthetic
 from minicam.data.catalogue import open_split
+from minicam.inference import loader_for
+from minicam.ops import softmax_loss
+from minicam.run import Run
 from minicam.weights import checkpoint
 
 
@@ -102,6 +106,27 @@ def test_an_evaluation_goes_into_the_folder_of_the_run_and_is_replaced(own_run, 
     assert {path.name for path in own_run.iterdir()} - before == {"evaluation_test"}
     assert {path.name for path in (own_run / "evaluation_test").iterdir()} == set(evaluate.FILES)
     assert rows(own_run / "evaluation_test" / "boxes.csv")[0]["split"] == "test"
+
+
+def test_views_are_the_flips_and_turns_of_an_image_averaged(small_run, tmp_path):
+    out = tmp_path / "out"
+    assert evaluate.main([*f"{small_run} --split test --limit 3 --views 8 --out {out}".split()]) == 0
+    run = Run.open(small_run)
+    network, dataset = run.trained(1).network, synthetic.load("test", run.config.seed)
+    dataset = dataset.subset(limit(dataset.labels, 3))
+    (batch,) = loader_for(network, dataset, run.config, 1, 1).in_order()
+    turned = [np.rot90(x, k, (1, 2)) for x in (batch.x, batch.x[:, ::-1]) for k in range(4)]
+    logits = [network.forward(np.ascontiguousarray(x)) for x in turned]
+    p = np.mean([softmax_loss.forward(z, batch.labels)[1] for z in logits], axis=0)
+    found = [float(row["melanoma"]) for row in rows(out / "predictions_stage1.csv")]
+    np.testing.assert_allclose(found, p[:, 1], atol=2e-6)
+    assert rows(out / "boxes.csv")[0]["crop_x0"]
+    once = tmp_path / "once"
+    assert evaluate.main([*f"{small_run} --split test --limit 3 --out {once}".split()]) == 0
+    assert (once / "boxes.csv").read_bytes() == (out / "boxes.csv").read_bytes()
+    for stage in (1, 2):
+        name = f"predictions_stage{stage}.csv"
+        assert (once / name).read_bytes() != (out / name).read_bytes()
 
 
 def test_an_undefined_figure_is_null(small_run, tmp_path, capsys):
