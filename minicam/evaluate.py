@@ -3,6 +3,7 @@
     python -m minicam.evaluate RUN --split test             its own images
     python -m minicam.evaluate RUN --data DIR --split test  other images
     python -m minicam.evaluate RUN --split test --views 8   probabilities averaged over all flips and turns of an image
+    python -m minicam.evaluate RUN --split test --without lesion    how much of the score is not the lesion's?
 
 The images must be of the run's classes. Those of a folder of one's own are the classes of its training images, so it
 needs some of each, whatever the split that is evaluated; in which order they stand does not matter.
@@ -29,6 +30,7 @@ from minicam.data.catalogue import LAYOUTS, open_split
 from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of, summary_of
 from minicam.metrics import table
 from minicam.run import Run, boxes_csv, predictions_csv, whole_folder, write_text
+from minicam.shortcuts import PARTS, Painted
 
 SPLITS = ("training", "validation", "test")
 FILES = ("predictions_stage1.csv", "predictions_stage2.csv", "boxes.csv", "summary.json")
@@ -81,9 +83,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--layout", choices=LAYOUTS, help="of that folder (auto)")
     p.add_argument("--split", choices=SPLITS, required=True, help="which of the images")
     p.add_argument("--limit", type=int, metavar="N", help="take this many images, stratified by class (all)")
+    text = "score images in which this part is painted over (see shortcuts.py)"
+    p.add_argument("--without", choices=PARTS, help=text)
     text = f"average over so many flips and turns of each image, 1 to {len(VIEWS)} (1)"
     p.add_argument("--views", type=int, metavar="N", default=1, choices=range(1, len(VIEWS) + 1), help=text)
-    out = "a new folder, or that of an evaluation, which is replaced (evaluation_SPLIT in the folder of the run)"
+    out = "a new folder, or that of an evaluation, which is replaced (evaluation_... in the folder of the run)"
     p.add_argument("--out", type=Path, metavar="DIR", help=out)
     device.add_options(p, "read images")
     return p
@@ -100,7 +104,10 @@ def main(argv: list[str] | None = None) -> None:
     config = run.config
     data, layout = (config.data, config.layout) if options.data is None else (options.data, "auto")
     dataset = open_split(data, options.layout or layout, options.split, config.seed, options.limit)
-    out = options.out or run.folder / f"evaluation_{options.split}"
+    name = f"evaluation_{options.split}"
+    if options.without is not None:
+        dataset, name = Painted.over(dataset, options.without), f"{name}_without_{options.without}"
+    out = options.out or run.folder / name
     summary = evaluate(run, dataset, out, options.workers, on, options.views)
     print(f"written to {out}")
     print(table(summary))

@@ -29,7 +29,7 @@ ORDER = [
     {"layers"},
     {"model"},
     {"weights", "cam", "optim", "data", "metrics", "provenance", "store"},
-    {"config", "features"},
+    {"config", "features", "shortcuts"},
     {"run", "inference"},
     {"pictures", "fit", "results"},
     {"train"},

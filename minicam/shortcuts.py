@@ -1,0 +1,120 @@
+"""Where does a score come from? Images with a part painted over in the colour of their own skin, to be scored again.
+
+    python -m minicam.evaluate RUN --split validation --without lesion
+
+    lesion    what is left is skin, stickers, rulers, hair and the rim: whatever is scored then, is not the lesion
+    outside   all but the lesion and a margin
+    strange   what has another colour than the skin: stickers, pen marks, cloth
+    rim       the outer tenth on each side: the edge of the dermatoscope, rulers, what reaches in
+
+All need the lesion's mask, to know where to paint: an image without one stays as it is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+
+from minicam import MinicamError
+from minicam.data import Dataset
+
+MARGIN = 0.03  # around a lesion, as a share of the image's shorter side: masks are drawn tight
+RIM = 0.1
+STRANGE = 0.09  # distance of chromaticities, each of which adds up to 1
+LIT = 150  # red, green and blue together: what is darker has no colour to speak of
+
+
+def lesion(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The lesion and its margin, bool (H, W); image uint8 (H, W, 3), mask bool (H, W), here and below."""
+    from scipy import ndimage  # here, because it takes longer to import than the rest of the library
+
+    return ndimage.binary_dilation(mask, iterations=_pixels(MARGIN, mask.shape))
+
+
+def outside(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """All else."""
+    return ~lesion(image, mask)
+
+
+def strange(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Patches outside the lesion whose colour, whatever its brightness, is far from the median of the skin."""
+    from scipy import ndimage
+
+    skin = outside(image, mask) & (image.sum(2, dtype=int) > LIT)
+    if not skin.any():
+        return skin
+    colour = (image + 1.0) / (image + 1.0).sum(2, keepdims=True)  # chromaticity
+    other = skin & (np.linalg.norm(colour - np.median(colour[skin], axis=0), axis=2) > STRANGE)
+    patches = ndimage.binary_opening(other, iterations=_pixels(0.012, mask.shape))  # no hairs, no single pixels
+    return ndimage.binary_dilation(patches, iterations=_pixels(0.02, mask.shape)) & ~lesion(image, mask)
+
+
+def rim(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A frame, where it is not lesion."""
+    inner = np.zeros(mask.shape, bool)
+    down, across = (int(RIM * side) for side in mask.shape)
+    inner[down : mask.shape[0] - down, across : mask.shape[1] - across] = True
+    return ~inner & ~lesion(image, mask)
+
+
+PARTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    part.__name__: part for part in (lesion, outside, strange, rim)
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Painted(Dataset):
+    """A data set with one of PARTS painted over in each image.
+
+    of    the data set
+    part  the name
+    """
+
+    of: Dataset = field(kw_only=True)
+    part: str = field(kw_only=True)
+
+    @classmethod
+    def over(cls, dataset: Dataset, part: str) -> Self:
+        """The data set, painted over. MinicamError where no image has a mask, and where there is no such part."""
+        if part not in PARTS:
+            raise MinicamError(f"{part!r} cannot be painted over; choose one of {', '.join(PARTS)}")
+        if all(dataset.mask(i) is None for i in range(len(dataset))):
+            raise MinicamError("none of the images has a mask that says where its lesion is; leave out --without")
+        own = {name: getattr(dataset, name) for name in ("split", "ids", "labels", "classes", "tasks")}
+        return cls(**own, of=dataset, part=part)
+
+    def shape(self, i: int) -> tuple[int, int]:
+        return self.of.shape(i)
+
+    def image(self, i: int, size: int | None = None, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
+        image, mask = self.of.image(i, size, box), self.of.mask(i)
+        return image if mask is None else paint_over(image, _at(mask, image.shape[:2]), self.part)
+
+    def identity(self, i: int) -> str:
+        return f"{self.of.identity(i)}, without {self.part}"
+
+    def mask(self, i: int) -> np.ndarray | None:
+        return self.of.mask(i)
+
+    def subset(self, indices: np.ndarray) -> Self:
+        return self._pick(np.arange(len(self))[indices], of=self.of.subset(indices))
+
+
+def paint_over(image: np.ndarray, mask: np.ndarray, part: str) -> np.ndarray:
+    """A copy of the image in which the part has the median colour of the skin: lit, not strange, not the lesion."""
+    skin = outside(image, mask) & (image.sum(2, dtype=int) > LIT) & ~strange(image, mask)
+    painted = image.copy()
+    if skin.any():
+        painted[PARTS[part](image, mask)] = np.median(image[skin], axis=0).astype(np.uint8)
+    return painted
+
+
+def _at(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The mask at another size: the nearest pixel's value."""
+    down, across = ((np.arange(n) + 0.5) * m // n for n, m in zip(shape, mask.shape, strict=True))
+    return mask[np.ix_(down.astype(int), across.astype(int))]
+
+
+def _pixels(share: float, shape: tuple[int, int]) -> int:
+    return max(1, round(share * min(shape)))
