@@ -18,19 +18,6 @@ def auc(positive: np.ndarray, scores: np.ndarray) -> float | None:
     return float(roc_auc_score(positive, scores)) if 0 < positive.sum() < len(positive) else None
 
 
-def task_figures(positive: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
-    """AUC, average precision, and sensitivity and specificity at 0.5; each None where it is undefined."""
-    from sklearn.metrics import average_precision_score
-
-    predicted = scores >= 0.5
-    return {
-        "auc": auc(positive, scores),
-        "average_precision": float(average_precision_score(positive, scores)) if positive.any() else None,
-        "sensitivity": float(predicted[positive].mean()) if positive.any() else None,
-        "specificity": float(1 - predicted[~positive].mean()) if not positive.all() else None,
-    }
-
-
 def sensitivity_at(positive: np.ndarray, scores: np.ndarray, specificity: float = 0.9) -> float | None:
     """The best sensitivity of a threshold that clears at least this share of the others. None where undefined."""
     if not 0 < positive.sum() < len(positive):
@@ -63,6 +50,25 @@ def calibration_error(positive: np.ndarray, scores: np.ndarray, bins: int = 10) 
     """
     count, score, share = reliability(positive, scores, bins).T
     return float((count * np.abs(score - share)).sum() / len(scores))
+
+
+def task_figures(positive: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
+    """AUC, average precision, sensitivity and specificity at 0.5 and each where the other is 0.9; calibration error.
+
+    Each is None where it is undefined.
+    """
+    from sklearn.metrics import average_precision_score
+
+    predicted = scores >= 0.5
+    return {
+        "auc": auc(positive, scores),
+        "average_precision": float(average_precision_score(positive, scores)) if positive.any() else None,
+        "sensitivity": float(predicted[positive].mean()) if positive.any() else None,
+        "specificity": float(1 - predicted[~positive].mean()) if not positive.all() else None,
+        "sensitivity_at_specificity_0.9": sensitivity_at(positive, scores),
+        "specificity_at_sensitivity_0.9": specificity_at(positive, scores),
+        "calibration_error": calibration_error(positive, scores),
+    }
 
 
 def mean_auc(labels: np.ndarray, scores: np.ndarray, tasks: Sequence[int]) -> dict[int | str, float | None]:

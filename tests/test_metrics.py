@@ -75,6 +75,9 @@ def test_task_figures_by_hand():
         "average_precision": pytest.approx((1 / 1 + 2 / 3 + 3 / 7) / 3),
         "sensitivity": pytest.approx(2 / 3),  # 0.5 itself counts as positive
         "specificity": pytest.approx(3 / 4),
+        "sensitivity_at_specificity_0.9": pytest.approx(1 / 3),  # above 0.6
+        "specificity_at_sensitivity_0.9": 0,  # only from 0.1 on are all three found
+        "calibration_error": pytest.approx(3 / 7),  # each score has a bin to itself
     }
 
 
@@ -231,12 +234,7 @@ def test_the_summary_has_the_documented_keys(rng):
         assert summary[stage].keys() == {"melanoma", "seborrheic_keratosis", "mean"}
     for stage in ("stage1", "stage2"):
         for task in TASKS:
-            assert summary["details"][stage][task].keys() == {
-                "auc",
-                "average_precision",
-                "sensitivity",
-                "specificity",
-            }
+            assert summary["details"][stage][task].keys() == task_figures(np.array([True, False]), np.eye(2)[0]).keys()
             assert summary["details"][stage][task]["auc"] == summary[stage][task]
     assert summary["difference"].keys() == {"mean", "low", "high"}
     assert summary["difference"]["mean"] == pytest.approx(summary["stage2"]["mean"] - summary["stage1"]["mean"])
