@@ -2,8 +2,9 @@
 
     python -m minicam.evaluate RUN --split test             its own images
     python -m minicam.evaluate RUN --data DIR --split test  other images
-    python -m minicam.evaluate RUN --split test --views 8   probabilities averaged over all flips and turns of an image
-    python -m minicam.evaluate RUN --split test --without lesion    how much of the score is not the lesion's?
+
+With --views 8 the probabilities are averaged over all flips and turns of an image. With --without lesion that is
+painted over: how much of the score is not the lesion's?
 
 The images must be of the run's classes. Those of a folder of one's own are the classes of its training images, so it
 needs some of each, whatever the split that is evaluated; in which order they stand does not matter.

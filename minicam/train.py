@@ -206,7 +206,8 @@ def add_choices(p: argparse.ArgumentParser) -> None:
     training.add_argument("--cache-features", type=Path, metavar="DIR", help=text)
     add(training, "stage2_from", "weights that stage 2 starts from", choices=("stage1", "start"))
     crops = p.add_argument_group("from CAM to crop")
-    add(crops, "region", "the map in which the box is found", choices=cam.REGIONS)
+    text = f"the map in which the box is found: {', '.join(cam.REGIONS)}"
+    add(crops, "region", text, choices=cam.REGIONS, metavar="NAME")
     add(crops, "threshold", "fraction of the map's maximum", type=float, metavar="X")
     add(crops, "padding", "on each side, as a fraction of the box", type=float, metavar="X")
     add(crops, "minimum", "least side of a crop, as a fraction of the image's", type=float, metavar="X")
