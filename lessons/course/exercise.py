@@ -105,15 +105,16 @@ def differs(found: Any, expected: Any, tolerance: float = 1e-6) -> str | None:
             if difference := differs(*pair, tolerance):
                 return f"{difference} (result number {n})"
         return None
+    unlike = f"returned {shown(found)}, expected {shown(expected)}"
     if isinstance(expected, str | bool | np.bool_):
         same = isinstance(found, str if isinstance(expected, str) else bool | np.bool_) and found == expected
-        return None if same else f"returned {shown(found)}, expected {shown(expected)}"
+        return None if same else unlike
+    if isinstance(found, str | bytes | bool | np.bool_):  # NumPy would make a number of it
+        return unlike
     try:
-        if isinstance(found, str | bytes | bool | np.bool_):
-            raise TypeError("NumPy would make a number of it")
         found_array, wanted = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     except (TypeError, ValueError):
-        return f"returned {shown(found)}, expected {shown(expected)}"
+        return unlike
     if found_array.shape != wanted.shape:
         describe = shown if max(found_array.size, wanted.size) <= FEW else _kind
         return f"returned {describe(found_array[()])}, expected {describe(wanted[()])}"

@@ -61,7 +61,8 @@ def pointwise():
     for formula, function, size in formulas:
         x = rng.standard_normal(size).astype(np.float32)
         asked = "pointwise", "const real* x, real* y, int size", x, (size,), function(x)
-        hint = f"(It is launched for {size} numbers, in blocks of 64 and then of 32, which blockDim.x knows.)"
+        blocks = f"in blocks of {BLOCKS[0]} and then of {BLOCKS[1]}"
+        hint = f"(It is launched for {size} numbers, {blocks}, which blockDim.x knows.)"
         yield case(formula, holds=lambda text, asked=asked: _runs(text, *asked), hint=hint)
 
 
