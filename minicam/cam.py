@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from minicam import MinicamError
+from minicam.backend import to_cpu
 from minicam.ops import warp
 
 Box = tuple[int, int, int, int]
@@ -55,12 +56,13 @@ class Seen:
 
     probabilities  (N, K)
     maps           (N, h, w, K): the CAMs
-    pooled         (N, h, w, C): what came out of the last pooling; None where the network was entered above it
+    pooled         (N, h, w, C), on the network's device: what came out of the last pooling; None where the network
+                   was entered above it
     """
 
     probabilities: np.ndarray
     maps: np.ndarray
-    pooled: np.ndarray | None
+    pooled: Any
 
 
 def region_of(seen: Seen, rule: CropRule) -> np.ndarray:
@@ -69,13 +71,13 @@ def region_of(seen: Seen, rule: CropRule) -> np.ndarray:
 
 
 def pooled(seen: Seen, rule: CropRule) -> np.ndarray:
-    """What the rule wants of `seen`. MinicamError where it is not there."""
+    """`seen.pooled` for a rule that looks at it, on the CPU. MinicamError where it is not there."""
     if seen.pooled is None:
         raise MinicamError(
             f"--region {rule.region} looks at what comes out of the last pooling, and --cache-features keeps only what "
             "comes later; leave it out, or name a lower layer with --train-from"
         )
-    return seen.pooled
+    return to_cpu(seen.pooled)
 
 
 def predicted(seen: Seen, rule: CropRule) -> np.ndarray:
@@ -247,6 +249,12 @@ def boxes_of(heat: np.ndarray, shape: tuple[int, int], rule: CropRule) -> tuple[
     across, down = shape[1] / heat.shape[1], shape[0] / heat.shape[0]
     box = adjust_box((x0 * across, y0 * down, x1 * across, y1 * down), shape)
     return box, adjust_box(box, shape, rule.padding, rule.minimum, rule.square)
+
+
+def mask_at(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A lesion mask, bool (h, w), at another size (H, W): of each pixel there, the value in the place of its middle."""
+    down, across = ((np.arange(n) + 0.5) * m / n for n, m in zip(shape, mask.shape, strict=True))
+    return mask[np.ix_(down.astype(int), across.astype(int))]
 
 
 def mask_box(mask: np.ndarray, shape: tuple[int, int]) -> Box | None:

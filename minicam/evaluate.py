@@ -59,8 +59,8 @@ def evaluate(run: Run, dataset: Dataset, out: Path, workers: int = 2, on: str = 
         started = time.perf_counter()
         whole = loader_for(first.network, dataset, config, 1, workers)
         located = locate(first.network, whole, run.crop_rule(), "stage 1")
-        if views > 1:
-            located = replace(located, probabilities=probabilities_of(first.network, whole, "stage 1, turned", views))
+        averaged = probabilities_of(first.network, whole, "stage 1, turned", views, [located.probabilities])
+        located = replace(located, probabilities=averaged)
         box_iou = mean_box_iou(dataset, located.boxes)
         close = loader_for(second.network, dataset, config, 2, workers, located.crops)
         probabilities = probabilities_of(second.network, close, "stage 2", views)

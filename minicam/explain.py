@@ -15,9 +15,9 @@ In DIR, where the id of an image is its name (with suffix, if two names differ i
     crops/<id>.png       what stage 2 saw, cut out of the original
 
 Boxes are found as in training (--region), mostly in the CAM of the most probable class of stage 1; with --class in the
-CAM of that class. They are half-open, in pixels of the original,
-upright. Crops have all the pixels of the original; overlays and boxes show a large one reduced by 2, 4 or 8, as long
-as its shorter side keeps 512 pixels. K classes stand in the order of the columns of probabilities.csv.
+CAM of that class. They are half-open, in pixels of the original, upright. Crops have all the pixels of the original;
+overlays and boxes show a large one reduced by 2, 4 or 8, as long as its shorter side keeps 512 pixels. K classes stand
+in the order of the columns of probabilities.csv.
 
 An image that cannot be read is named and left out; the others are explained, and the exit code is 2.
 """

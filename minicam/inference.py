@@ -88,8 +88,7 @@ def _look(network: Network, loader: Loader, title: str) -> Iterator[tuple[np.nda
             labels = to_device(np.zeros(len(logits), np.int64), device_of(logits))
             _, probabilities = softmax_loss.forward(logits, labels)
             maps = cam.cam(to_cpu(network.features), w_fc)
-            pooled = None if network.pooled is None else to_cpu(network.pooled)
-            yield batch.indices, cam.Seen(to_cpu(probabilities), maps, pooled)
+            yield batch.indices, cam.Seen(to_cpu(probabilities), maps, network.pooled)
             bar.update(len(batch.indices))
 
 
@@ -140,15 +139,25 @@ def batch_that_fits(network: Network, image_shape: Sequence[int], learning: bool
     return 1 + int((0.95 * free - taken[0]) // max(one_more, 1))  # the pool's blocks leave gaps
 
 
-def probabilities_of(network: Network, loader: Loader, title: str = "", views: int = 1) -> np.ndarray:
-    """Probabilities (N, K) of all images of the loader, averaged over the first so many of `augment.VIEWS`."""
-    turned = (replace(loader, view=view) for view in range(views))
-    return np.mean([np.concatenate([p for _, p, _ in predict(network, one, title)]) for one in turned], axis=0)
+def probabilities_of(
+    network: Network, loader: Loader, title: str = "", views: int = 1, known: Sequence[np.ndarray] = ()
+) -> np.ndarray:
+    """Probabilities (N, K) of all images of the loader, averaged over the first so many of `augment.VIEWS`.
+
+    known  those of the first views, where they have been computed before
+    """
+    turned = (replace(loader, view=view) for view in range(len(known), views))
+    found = (np.concatenate([p for _, p, _ in predict(network, one, title)]) for one in turned)
+    return np.mean([*known, *found], axis=0)
 
 
 def heat_of(maps: np.ndarray, classes: np.ndarray, size: int) -> np.ndarray:
     """The normalised maps (B, size, size) of one class an image, classes (B,), from maps (B, h, w, K)."""
-    return cam.normalise(cam.upsample(cam.of_class(maps, classes), (size, size)))
+    return _heat(cam.of_class(maps, classes), size)
+
+
+def _heat(maps: np.ndarray, size: int) -> np.ndarray:
+    return cam.normalise(cam.upsample(maps, (size, size)))
 
 
 def locate_batches(
@@ -163,7 +172,7 @@ def locate_batches(
         p, maps = seen.probabilities, seen.maps
         classes = p.argmax(1) if asked is None else np.full(len(p), asked)
         region = cam.region_of(seen, rule) if asked is None else cam.of_class(maps, classes)
-        heats = cam.normalise(cam.upsample(region, (loader.size, loader.size)))
+        heats = _heat(region, loader.size)
         pairs = [cam.boxes_of(h, loader.dataset.shape(i), rule) for i, h in zip(indices, heats, strict=True)]
         boxes, crops = np.array(pairs).swapaxes(0, 1)  # (B, 2, 4) -> two of (B, 4)
         yield indices, maps, heats, Located(p, classes, boxes, crops)

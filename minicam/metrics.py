@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from minicam.cam import mask_at
+
 
 def auc(positive: np.ndarray, scores: np.ndarray) -> float | None:
     """Area under the ROC curve of scores (N,) for `positive`, bool (N,); ties count half. None where undefined."""
@@ -142,9 +144,7 @@ def map_figures(heat: np.ndarray, mask: np.ndarray, threshold: float) -> dict[st
 
     Source: the pointing game is from Zhang et al., "Top-down Neural Attention by Excitation Backprop" (2016).
     """
-    down, across = ((np.arange(n) + 0.5) * m / n for n, m in zip(heat.shape, mask.shape, strict=True))
-    lesion = mask[np.ix_(down.astype(int), across.astype(int))]  # at the map's size
-    above = heat > threshold
+    lesion, above = mask_at(mask, heat.shape), heat > threshold
     return {
         "pointing": float(lesion[np.unravel_index(heat.argmax(), heat.shape)]),
         "iou": float((above & lesion).sum() / max((above | lesion).sum(), 1)),

@@ -10,57 +10,59 @@
 All need the lesion's mask, to know where to paint: an image without one stays as it is.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
 
 from minicam import MinicamError
+from minicam.cam import mask_at
 from minicam.data import Dataset
 
 MARGIN = 0.03  # around a lesion, as a share of the image's shorter side: masks are drawn tight
 RIM = 0.1
+PARTS = ("lesion", "outside", "strange", "rim")
 STRANGE = 0.09  # distance of chromaticities, each of which adds up to 1
 LIT = 150  # red, green and blue together: what is darker has no colour to speak of
 
 
-def lesion(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The lesion and its margin, bool (H, W); image uint8 (H, W, 3), mask bool (H, W), here and below."""
+def parts_of(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Where each of PARTS is, bool (H, W); image uint8 (H, W, 3), mask bool (H, W)."""
     from scipy import ndimage  # here, because it takes longer to import than the rest of the library
 
-    return ndimage.binary_dilation(mask, iterations=_pixels(MARGIN, mask.shape))
+    lesion = ndimage.binary_dilation(mask, iterations=_pixels(MARGIN, mask.shape))
+    return {
+        "lesion": lesion,
+        "outside": ~lesion,
+        "strange": strange(image, lesion),
+        "rim": rim(lesion),
+    }
 
 
-def outside(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """All else."""
-    return ~lesion(image, mask)
-
-
-def strange(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def strange(image: np.ndarray, lesion: np.ndarray) -> np.ndarray:
     """Patches outside the lesion whose colour, whatever its brightness, is far from the median of the skin."""
     from scipy import ndimage
 
-    skin = outside(image, mask) & (image.sum(2, dtype=int) > LIT)
+    skin = ~lesion & lit(image)
     if not skin.any():
         return skin
     colour = (image + 1.0) / (image + 1.0).sum(2, keepdims=True)  # chromaticity
     other = skin & (np.linalg.norm(colour - np.median(colour[skin], axis=0), axis=2) > STRANGE)
-    patches = ndimage.binary_opening(other, iterations=_pixels(0.012, mask.shape))  # no hairs, no single pixels
-    return ndimage.binary_dilation(patches, iterations=_pixels(0.02, mask.shape)) & ~lesion(image, mask)
+    patches = ndimage.binary_opening(other, iterations=_pixels(0.012, lesion.shape))  # no hairs, no single pixels
+    return ndimage.binary_dilation(patches, iterations=_pixels(0.02, lesion.shape)) & ~lesion
 
 
-def rim(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def rim(lesion: np.ndarray) -> np.ndarray:
     """A frame, where it is not lesion."""
-    inner = np.zeros(mask.shape, bool)
-    down, across = (int(RIM * side) for side in mask.shape)
-    inner[down : mask.shape[0] - down, across : mask.shape[1] - across] = True
-    return ~inner & ~lesion(image, mask)
+    inner = np.zeros(lesion.shape, bool)
+    down, across = (int(RIM * side) for side in lesion.shape)
+    inner[down : lesion.shape[0] - down, across : lesion.shape[1] - across] = True
+    return ~inner & ~lesion
 
 
-PARTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    part.__name__: part for part in (lesion, outside, strange, rim)
-}
+def lit(image: np.ndarray) -> np.ndarray:
+    """Where an image is bright enough to have a colour."""
+    return image.sum(2, dtype=int) > LIT
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ class Painted(Dataset):
 
     def image(self, i: int, size: int | None = None, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
         image, mask = self.of.image(i, size, box), self.of.mask(i)
-        return image if mask is None else paint_over(image, _at(mask, image.shape[:2]), self.part)
+        return image if mask is None else paint_over(image, mask_at(mask, image.shape[:2]), self.part)
 
     def identity(self, i: int) -> str:
         return f"{self.of.identity(i)}, without {self.part}"
@@ -103,17 +105,11 @@ class Painted(Dataset):
 
 def paint_over(image: np.ndarray, mask: np.ndarray, part: str) -> np.ndarray:
     """A copy of the image in which the part has the median colour of the skin: lit, not strange, not the lesion."""
-    skin = outside(image, mask) & (image.sum(2, dtype=int) > LIT) & ~strange(image, mask)
-    painted = image.copy()
+    parts, painted = parts_of(image, mask), image.copy()
+    skin = parts["outside"] & ~parts["strange"] & lit(image)
     if skin.any():
-        painted[PARTS[part](image, mask)] = np.median(image[skin], axis=0).astype(np.uint8)
+        painted[parts[part]] = np.median(image[skin], axis=0).astype(np.uint8)
     return painted
-
-
-def _at(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The mask at another size: the nearest pixel's value."""
-    down, across = ((np.arange(n) + 0.5) * m // n for n, m in zip(shape, mask.shape, strict=True))
-    return mask[np.ix_(down.astype(int), across.astype(int))]
 
 
 def _pixels(share: float, shape: tuple[int, int]) -> int:

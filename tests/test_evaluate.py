@@ -14,7 +14,7 @@ from PIL import Image
 from minicam import MinicamError, evaluate
 from minicam.data import limit, synthetic
 from minicam.data.catalogue import open_split
-from minicam.inference import loader_for
+from minicam.inference import loader_for, probabilities_of
 from minicam.ops import softmax_loss
 from minicam.run import Run
 from minicam.weights import checkpoint
@@ -127,6 +127,15 @@ def test_views_are_the_flips_and_turns_of_an_image_averaged(small_run, tmp_path)
     for stage in (1, 2):
         name = f"predictions_stage{stage}.csv"
         assert (once / name).read_bytes() != (out / name).read_bytes()
+
+
+def test_views_that_are_known_are_not_computed_again(small_run):
+    run = Run.open(small_run)
+    network, dataset = run.trained(1).network, synthetic.load("test", run.config.seed).subset(np.arange(5))
+    loader = loader_for(network, dataset, run.config, 1, 1)
+    one, three = (probabilities_of(network, loader, views=views) for views in (1, 3))
+    np.testing.assert_array_equal(probabilities_of(network, loader, views=3, known=[one]), three)
+    np.testing.assert_array_equal(probabilities_of(None, loader, views=1, known=[one]), one)
 
 
 def test_an_undefined_figure_is_null(small_run, tmp_path, capsys):
