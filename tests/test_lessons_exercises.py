@@ -179,6 +179,8 @@ def test_a_list_and_an_array_serve_as_a_tuple_of_numbers():
     for one in ([1, 2], np.array([1, 2])):
         assert differs(one, (1, 2)) is None
         assert differs(one, (1, 3)) == "returned 2, expected 3 (result number 2)"
+    for text in (["1", "2"], np.array(["1", "2"]), np.array([1 + 5j, 2])):
+        assert differs(text, np.array([1, 2])).startswith("returned ")
     assert differs([0, 1], [1]) == "returned [0. 1.], expected [1.]"
     assert differs(np.zeros((3, 4)), np.zeros((4, 3))) == (
         "returned an array of shape (3, 4), expected an array of shape (4, 3)"

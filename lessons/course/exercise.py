@@ -109,9 +109,10 @@ def differs(found: Any, expected: Any, tolerance: float = 1e-6) -> str | None:
     if isinstance(expected, str | bool | np.bool_):
         same = isinstance(found, str if isinstance(expected, str) else bool | np.bool_) and found == expected
         return None if same else unlike
-    if isinstance(found, str | bytes | bool | np.bool_):  # NumPy would make a number of it
-        return unlike
     try:
+        # NumPy would make numbers of text and of a truth value, and drop the imaginary part of others.
+        if isinstance(found, bool | np.bool_) or np.asarray(found).dtype.kind not in "biuf":
+            return unlike
         found_array, wanted = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     except (TypeError, ValueError):
         return unlike

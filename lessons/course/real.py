@@ -70,7 +70,7 @@ def _place(variable: str, usual: Path) -> Path | None:
     """Where to look: the place that is named, though nothing be there, or the usual one if it is there."""
     if variable in os.environ:
         named = os.environ[variable]
-        return ROOT / Path(named).expanduser() if named else None
+        return ROOT / os.path.expanduser(named) if named else None
     return usual if usual.exists() else None
 
 

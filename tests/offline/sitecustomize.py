@@ -6,9 +6,9 @@ HERE = {None, "", "localhost", "127.0.0.1", "::1", b"localhost"}
 
 
 def refuse(event: str, args: tuple) -> None:
-    if event == "socket.getaddrinfo":
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
         host = args[0]
-    elif event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple):
+    elif event in ("socket.connect", "socket.sendto", "socket.sendmsg") and isinstance(args[1], tuple):
         host = args[1][0]
     else:
         return
