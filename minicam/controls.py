@@ -160,9 +160,11 @@ def page(found: dict) -> str:
 
     data = "the built-in data" if found["config"]["data"] is None else "images from elsewhere"
     computed = "" if found.get("device", "cpu") == "cpu" else f", on the device {found.get('gpu', 'emulator')}"
+    fold = found["config"].get("fold")
+    scored = "validation images" if fold is None else f"images of fold {fold}, held out of the training images"
     paragraphs = (
         f"# Both stages and two controls, on {data}",
-        "Mean AUC on the validation images. *Longer*: stage 1 goes on with whole images for the steps of stage 2. "
+        f"Mean AUC on the {scored}. *Longer*: stage 1 goes on with whole images for the steps of stage 2. "
         "*Shuffled*: stage 2 with each image cropped where the box of another one lies. The difference is stage 2's "
         "from stage 1, with the 95 % interval of a paired bootstrap; the seconds are those of the two stages.",
         table(rows),

@@ -4,13 +4,15 @@
     python -m minicam.evaluate RUN --data DIR --split test  other images
 
 With --views 8 the probabilities are averaged over all flips and turns of an image. With --without lesion that is
-painted over: how much of the score is not the lesion's?
+painted over: how much of the score is not the lesion's? With --split training --fold, of a run that was trained with
+--fold, the images are those that it held out.
 
 The images must be of the run's classes. Those of a folder of one's own are the classes of its training images, so it
 needs some of each, whatever the split that is evaluated; in which order they stand does not matter.
 
 A new folder takes what a run writes of its own validation images: predictions_stage1.csv and predictions_stage2.csv
-(the challenge's format), boxes.csv, and summary.json, where the seconds are those of the evaluation alone.
+(the challenge's format), boxes.csv, and summary.json, where the seconds are those of the evaluation alone, and where
+--views and --without stand beside the figures.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from minicam import MinicamError, device
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.data import Dataset
 from minicam.data.augment import VIEWS
-from minicam.data.catalogue import LAYOUTS, open_split
+from minicam.data.catalogue import LAYOUTS, open_fold, open_split
 from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of, summary_of
 from minicam.metrics import table
 from minicam.run import Run, boxes_csv, predictions_csv, whole_folder, write_text
@@ -65,6 +67,8 @@ def evaluate(run: Run, dataset: Dataset, out: Path, workers: int = 2, on: str = 
         close = loader_for(second.network, dataset, config, 2, workers, located.crops)
         probabilities = probabilities_of(second.network, close, "stage 2", views)
         summary = summary_of(dataset, located, probabilities, box_iou, time.perf_counter() - started)
+        summary |= {"views": views} if views > 1 else {}
+        summary |= {"without": dataset.part} if isinstance(dataset, Painted) else {}
         texts = (
             predictions_csv(dataset, located.probabilities),
             predictions_csv(dataset, probabilities),
@@ -83,6 +87,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data", metavar="DIR", help="folder with the images (those of the run)")
     p.add_argument("--layout", choices=LAYOUTS, help="of that folder (auto)")
     p.add_argument("--split", choices=SPLITS, required=True, help="which of the images")
+    text = "of the training images those that the run held out, as it was trained with --fold"
+    p.add_argument("--fold", action="store_true", help=text)
     p.add_argument("--limit", type=int, metavar="N", help="take this many images, stratified by class (all)")
     text = "score images in which this part is painted over (see shortcuts.py)"
     p.add_argument("--without", choices=PARTS, help=text)
@@ -104,11 +110,22 @@ def main(argv: list[str] | None = None) -> None:
     run = Run.open(options.run)
     config = run.config
     data, layout = (config.data, config.layout) if options.data is None else (options.data, "auto")
-    dataset = open_split(data, options.layout or layout, options.split, config.seed, options.limit)
-    name = f"evaluation_{options.split}"
+    if options.fold:
+        if config.fold is None or options.split != "training" or options.data is not None:
+            raise MinicamError(
+                "--fold goes with --split training and the run's own images, and a run that was trained with --fold; "
+                "leave it out"
+            )
+        _, dataset = open_fold(data, layout, config.fold, config.seed, options.limit)
+    else:
+        dataset = open_split(data, options.layout or layout, options.split, config.seed, options.limit)
+    parts = ["evaluation", options.split]
+    parts += ["fold", str(config.fold)] if options.fold else []
+    parts += ["views", str(options.views)] if options.views > 1 else []
     if options.without is not None:
-        dataset, name = Painted.over(dataset, options.without), f"{name}_without_{options.without}"
-    out = options.out or run.folder / name
+        dataset = Painted.over(dataset, options.without)
+        parts += ["without", options.without]
+    out = options.out or run.folder / "_".join(parts)
     summary = evaluate(run, dataset, out, options.workers, on, options.views)
     print(f"written to {out}")
     print(table(summary))

@@ -1,6 +1,5 @@
 """Find the images that `--data`, `--layout`, `--fold` and `--limit` ask for."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +55,7 @@ def open_fold(data: str | None, layout: str, fold: int, seed: int, count: int | 
     parts = [training.subset(indices) for indices in list(folds)[fold]]
     if count is not None:
         parts = [part.subset(limit(part.labels, count)) for part in parts]
-    return parts[0], replace(parts[1], split=f"fold {fold}")
+    return parts[0], parts[1]
 
 
 def _is_isic(data: str, layout: str) -> bool:
