@@ -74,8 +74,8 @@ def pooled(seen: Seen, rule: CropRule) -> np.ndarray:
     """`seen.pooled` for a rule that looks at it, on the CPU. MinicamError where it is not there."""
     if seen.pooled is None:
         raise MinicamError(
-            f"--region {rule.region} looks at what comes out of the last pooling, and --cache-features keeps only what "
-            "comes later; leave it out, or name a lower layer with --train-from"
+            f"--region {rule.region} looks at what comes out of the last pooling, and the network began above it; "
+            "let it begin lower, or take another --region"
         )
     return to_cpu(seen.pooled)
 
@@ -103,12 +103,20 @@ def energy(seen: Seen, rule: CropRule) -> np.ndarray:
 
 def foreground(seen: Seen, rule: CropRule) -> np.ndarray:
     """How unlike the rim of its image each place is along the learned weights, times the same Gaussian."""
-    return foreground_maps(pooled(seen, rule), rule.foreground)
+    features = pooled(seen, rule)
+    if rule.foreground.shape != features.shape[3:]:
+        raise MinicamError(
+            f"the weights of --region foreground are {rule.foreground.shape}, and of this network's features "
+            f"{features.shape[3:]} were expected; delete foreground.npy in the folder of the run, and resume it"
+        )
+    return foreground_maps(features, rule.foreground)
 
 
 REGIONS: dict[str, Callable[[Seen, CropRule], np.ndarray]] = {
     rule.__name__: rule for rule in (predicted, centred, evidence, energy, foreground)
 }
+FROM_POOLED = ("energy", "foreground")  # the others look at the CAMs
+LEAST_SIDE = 4  # of what `foreground` is learned from: smaller, it has no middle and no ring
 
 
 def of_class(maps: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -138,7 +138,8 @@ def interval(
 def map_figures(heat: np.ndarray, mask: np.ndarray, threshold: float) -> dict[str, float]:
     """How well a map shows a lesion: heat (H, W) in 0..1, the lesion's mask, bool (h, w), at any other size.
 
-    pointing  1 where the maximum of the map lies in the lesion, else 0 (the pointing game, without tolerance)
+    pointing  1 where the maximum of the map lies in the lesion, else 0, as for a map of zeros, which points nowhere
+              (the pointing game, without tolerance)
     iou       intersection over union of the lesion and what is above the threshold
     inside    the share of the map's sum that lies in the lesion; 0 for a map of zeros
 
@@ -146,7 +147,7 @@ def map_figures(heat: np.ndarray, mask: np.ndarray, threshold: float) -> dict[st
     """
     lesion, above = mask_at(mask, heat.shape), heat > threshold
     return {
-        "pointing": float(lesion[np.unravel_index(heat.argmax(), heat.shape)]),
+        "pointing": float(heat.max() > 0 and lesion[np.unravel_index(heat.argmax(), heat.shape)]),
         "iou": float((above & lesion).sum() / max((above | lesion).sum(), 1)),
         "inside": float(heat[lesion].sum() / max(heat.sum(), 1e-12)),
     }

@@ -40,7 +40,7 @@ class Network:
         self.device = "cpu"
         self.first_learning = 0  # index of the lowest layer that learns
         self.features: Any = None  # (N, h, w, K): what GAP averaged in the last forward pass
-        self.pooled: Any = None  # (N, h, w, C): what came out of the highest MaxPool in it; None where it began above
+        self.pooled: Any = None  # (N, h, w, C): what entered the layer above the highest MaxPool; None: it began higher
         self.recompute = False
         self.entered: dict[int, Any] = {}  # what entered blocks that are to be recomputed, by their first layer
 
@@ -50,7 +50,7 @@ class Network:
         With `learning`, a `backward` may follow.
         """
         self.entered, self.pooled = {}, None
-        pool = self._last_pool()
+        pool = self.last_pool()
         again = pool if learning and self.recompute else -1  # the layers up to here are recomputed
         for i, layer in enumerate(self.layers[start:], start):
             learns = learning and i >= self.first_learning
@@ -84,7 +84,7 @@ class Network:
                     x = layer.forward(x, learning=True)
             dy = self.layers[i].backward(dy, need_dx=i > self.first_learning)
 
-    def _last_pool(self) -> int:
+    def last_pool(self) -> int:
         """The number of the highest MaxPool, -1 if there is none."""
         return max((i for i, layer in enumerate(self.layers) if isinstance(layer, MaxPool)), default=-1)
 

@@ -94,7 +94,7 @@ def sheet_of_cams(network: Network, loader: Loader, rule: cam.CropRule, side: in
             rows.append([fit_into(picture, side) for picture in pictures])
             truth = "" if dataset.labels[i] < 0 else f", is {dataset.classes[dataset.labels[i]]}"
             captions.append(f"{dataset.ids[i]}: {dataset.classes[k]} {p[k]:.2f}{truth}")
-    return sheet(rows, captions, "white: box of the CAM    blue: crop    green: lesion, where its mask is known")
+    return sheet(rows, captions, "white: box of the region    blue: crop    green: lesion, where its mask is known")
 
 
 def sheet(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str], legend: str, columns: int = 2) -> Image.Image:

@@ -178,13 +178,20 @@ class Run:
         rule, path = self.config.crop_rule, self.folder / "foreground.npy"
         if rule.region != "foreground":
             return rule
+        again = f"make it anew with python -m minicam.train --resume {self.folder}"
+        if not path.exists():
+            raise MinicamError(f"{path}, by which stage 1 finds what to crop, is missing; {again}")
         try:
-            return replace(rule, foreground=np.load(path, allow_pickle=False))
+            weights = np.load(path, allow_pickle=False)
+            if not (isinstance(weights, np.ndarray) and weights.ndim == 1 and weights.dtype == np.float32):
+                raise ValueError("it is no row of float32")
+            if not np.isfinite(weights).all():
+                raise ValueError("not all of it is finite")
         except (OSError, ValueError, EOFError) as error:
             raise MinicamError(
-                f"{path}, by which stage 1 finds what to crop, cannot be read ({error}); delete it, and make it anew "
-                f"with python -m minicam.train --resume {self.folder}"
+                f"{path}, by which stage 1 finds what to crop, cannot be read ({error}); delete it, and {again}"
             ) from None
+        return replace(rule, foreground=weights)
 
     def write_foreground(self, weights: np.ndarray) -> None:
         """Write foreground.npy."""
@@ -221,7 +228,7 @@ class Run:
 
 
 def boxes_csv(datasets: Sequence[Dataset], found: Sequence) -> str:
-    """For each image of each data set what `inference.locate` found: class, tight box of its CAM, and crop."""
+    """For each image of each data set what `inference.locate` found: likeliest class, box of the region, crop."""
     rows = [
         (name, dataset.split, dataset.classes[k], *box, *crop)
         for dataset, located in zip(datasets, found, strict=True)

@@ -7,7 +7,8 @@
     strange   what has another colour than the skin: stickers, pen marks, cloth
     rim       the outer tenth on each side: the edge of the dermatoscope, rulers, what reaches in
 
-All need the lesion's mask, to know where to paint: an image without one stays as it is.
+All need the lesion's mask, to know where to paint: an image without one stays as it is, and so does one without any lit
+skin to take the colour from.
 """
 
 from dataclasses import dataclass, field

@@ -53,9 +53,15 @@ def build(config: Config, classes: int, read_weights: bool = True, on: str = "cp
     for name in config.rates:
         if name not in names and name not in network.params():
             raise MinicamError(f"--rates names {name}, which is no layer; choose from {', '.join(names)}")
-    smallest = 2 ** sum(isinstance(layer, MaxPool) for layer in network.layers)
+    region = " with --region foreground" if config.region == "foreground" else ""
+    smallest = (cam.LEAST_SIDE if region else 1) * 2 ** sum(isinstance(layer, MaxPool) for layer in network.layers)
     if config.size < smallest:
-        raise MinicamError(f"--size is {config.size}; {config.network} needs at least {smallest}")
+        raise MinicamError(f"--size is {config.size}; {config.network}{region} needs at least {smallest}")
+    if config.region in cam.FROM_POOLED and config.float16_features and network.frozen > network.last_pool() + 1:
+        raise MinicamError(
+            f"--region {config.region} looks at what comes out of the last pooling, and above it, from "
+            f"{config.train_from} on, --cache-features keeps nothing of that; leave it out, or name a lower layer"
+        )
     return network.to(on)
 
 

@@ -219,7 +219,7 @@ def test_map_figures_by_hand():
     assert map_figures(heat, lesion, 0.4) == {"pointing": 1, "iou": 0.5, "inside": 1.5 / 2.5}
     assert map_figures(heat, lesion, 0.6) == {"pointing": 1, "iou": 0.5, "inside": 1.5 / 2.5}
     assert map_figures(heat, ~lesion, 0.6) == {"pointing": 0, "iou": 0, "inside": 1 / 2.5}
-    assert map_figures(np.zeros((4, 4)), lesion, 0.4) == {"pointing": 1, "iou": 0, "inside": 0}
+    assert map_figures(np.zeros((4, 4)), lesion, 0.4) == {"pointing": 0, "iou": 0, "inside": 0}
 
 
 def summary_of(rng, labels=None, box_iou=0.5):

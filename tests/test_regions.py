@@ -1,6 +1,7 @@
 """Where to crop: the rules that choose the map, and the foreground that is learned without a label."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -162,6 +163,58 @@ def test_a_run_learns_its_foreground_once_and_keeps_it(tmp_path, capsys):
     assert explain.main([str(folder), str(tmp_path / "image.png"), "--out", str(tmp_path / "other")]) == 2
     assert evaluate.main([str(folder), "--split", "validation"]) == 2
     assert "foreground.npy, by which stage 1 finds what to crop, cannot be read" in capsys.readouterr().err
+
+
+def test_a_run_that_goes_on_keeps_its_foreground(tmp_path, monkeypatch, stop_after):
+    folder = tmp_path / "run"
+    options = f"--limit 24 --epochs 1 --size 32 --batch 8 --region foreground --threshold 0.5 --out {folder}"
+    stop_after(2, 1)
+    assert train.main(options.split()) == 130
+    before = (folder / "foreground.npy").read_bytes()
+    monkeypatch.setattr(train, "learn_foreground", None)
+    assert train.main(["--resume", str(folder)]) == 0
+    assert (folder / "foreground.npy").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("--size 15", "--size is 15; small_gap with --region foreground needs at least 16"),
+        ("--train-from CAM_conv --cache-features {}", "--region foreground looks at what comes out of the last"),
+    ],
+)
+def test_what_the_region_cannot_do_is_told_before_a_run_begins(options, line, tmp_path, capsys):
+    folder = tmp_path / "run"
+    options = f"--limit 12 --region foreground --out {folder} {options.format(tmp_path / 'cache')}"
+    assert train.main(options.split()) == 2
+    assert line in capsys.readouterr().err
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("weights", [np.zeros(3, np.float32), np.zeros(32), np.full(32, np.nan, np.float32), None])
+def test_a_foreground_that_is_not_the_runs_own(weights, tmp_path, small_run, capsys):
+    folder = shutil.copytree(small_run, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text()) | {"region": "foreground"}
+    (folder / "config.json").write_text(json.dumps(config))
+    if weights is not None:
+        np.save(folder / "foreground.npy", weights)
+    assert evaluate.main([str(folder), "--split", "validation", "--limit", "3"]) == 2
+    line = capsys.readouterr().err
+    assert "foreground.npy" in line
+    assert line.count("\n") == 1
+    assert ("is missing; make it anew" in line) == (weights is None)
+
+
+def test_a_run_on_a_fold_and_the_fold_scored_again(tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert train.main(f"--limit 24 --epochs 1 --size 16 --batch 8 --fold 1 --out {folder}".split()) == 0
+    assert evaluate.main(f"{folder} --split training --fold --limit 24".split()) == 0
+    again = folder / "evaluation_training_fold_1"
+    for name in ("predictions_stage1.csv", "predictions_stage2.csv"):
+        assert (again / name).read_bytes() == (folder / name).read_bytes()
+    for options in ("--split validation --fold", f"--split training --fold --data {tmp_path}"):
+        assert evaluate.main([str(folder), *options.split()]) == 2
+        assert "--fold goes with --split training and the run's own images" in capsys.readouterr().err
 
 
 def test_the_built_in_lesions_are_found_by_a_network_that_has_learned_nothing():
