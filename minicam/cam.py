@@ -5,9 +5,9 @@
 Because GAP is linear, `mean over i,j of cam[n,:,:,k] + b_fc[k]` is exactly the logit of class k: the map says how much
 each place contributes to it. Boxes are x0, y0, x1, y1, half-open, in pixels. Everything here takes plain arrays.
 
-The paper crops "the region with maximum activation", and does not say of which map. REGIONS are readings of that; all
-but the last take a CAM. The last, `foreground`, is a CAM of a class that nobody has labelled: what is in the middle of
-images, against what surrounds it.
+The paper crops "the region with maximum activation", and does not say of which map. REGIONS are readings of that; most
+take a CAM. `foreground` is a CAM of a class that nobody has labelled: what is in the middle of images, against what
+surrounds it. `middle` looks at no image at all.
 
 Source: Zhou et al., "Learning Deep Features for Discriminative Localization" (2016): the map is their equation 2, the
 rule for boxes (20 % of the maximum, largest connected component) their section 3.2.
@@ -101,6 +101,12 @@ def energy(seen: Seen, rule: CropRule) -> np.ndarray:
     return features.sum(-1) * centre_prior(*features.shape[1:3])
 
 
+def middle(seen: Seen, rule: CropRule) -> np.ndarray:
+    """That Gaussian alone, the same for every image: what any other region has to beat."""
+    N, h, w = seen.maps.shape[:3]
+    return np.broadcast_to(centre_prior(h, w), (N, h, w))
+
+
 def foreground(seen: Seen, rule: CropRule) -> np.ndarray:
     """How unlike the rim of its image each place is along the learned weights, times the same Gaussian."""
     features = pooled(seen, rule)
@@ -113,7 +119,7 @@ def foreground(seen: Seen, rule: CropRule) -> np.ndarray:
 
 
 REGIONS: dict[str, Callable[[Seen, CropRule], np.ndarray]] = {
-    rule.__name__: rule for rule in (predicted, centred, evidence, energy, foreground)
+    rule.__name__: rule for rule in (predicted, centred, evidence, energy, middle, foreground)
 }
 FROM_POOLED = ("energy", "foreground")  # the others look at the CAMs
 LEAST_SIDE = 4  # of what `foreground` is learned from: smaller, it has no middle and no ring
