@@ -7,6 +7,7 @@ same redrawn images.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +25,9 @@ def sensitivity_at(positive: np.ndarray, scores: np.ndarray, specificity: float 
     """The best sensitivity of a threshold that clears at least this share of the others. None where undefined."""
     if not 0 < positive.sum() < len(positive):
         return None
-    from sklearn.metrics import roc_curve
-
-    false, true, _ = roc_curve(positive, scores, drop_intermediate=False)
-    return float(true[false <= 1 - specificity + 1e-12].max())
+    others = np.sort(scores[~positive])[::-1]
+    alarms = int((1 - specificity) * len(others) + 1e-9)  # how many of them may be taken for positive
+    return float((scores[positive] > others[alarms]).mean()) if alarms < len(others) else 1.0
 
 
 def specificity_at(positive: np.ndarray, scores: np.ndarray, sensitivity: float = 0.9) -> float | None:
@@ -54,17 +54,22 @@ def calibration_error(positive: np.ndarray, scores: np.ndarray, bins: int = 10) 
     return float((count * np.abs(score - share)).sum() / len(scores))
 
 
+def average_precision(positive: np.ndarray, scores: np.ndarray) -> float | None:
+    """The area under the curve of precision against recall, in steps. None where no image is positive."""
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(positive, scores)) if positive.any() else None
+
+
 def task_figures(positive: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
     """AUC, average precision, sensitivity and specificity at 0.5 and each where the other is 0.9; calibration error.
 
     Each is None where it is undefined.
     """
-    from sklearn.metrics import average_precision_score
-
     predicted = scores >= 0.5
     return {
         "auc": auc(positive, scores),
-        "average_precision": float(average_precision_score(positive, scores)) if positive.any() else None,
+        "average_precision": average_precision(positive, scores),
         "sensitivity": float(predicted[positive].mean()) if positive.any() else None,
         "specificity": float(1 - predicted[~positive].mean()) if not positive.all() else None,
         "sensitivity_at_specificity_0.9": sensitivity_at(positive, scores),
@@ -123,16 +128,17 @@ def paired_bootstrap(
 
 
 def interval(
-    statistic: Callable[..., float | None], *arrays: np.ndarray, draws: int = 1000, seed: int = 0
-) -> tuple[float, float] | tuple[None, None]:
+    statistic: Callable[..., Any], *arrays: np.ndarray, draws: int = 1000, seed: int = 0
+) -> tuple[Any, Any] | tuple[None, None]:
     """The 95 % interval of `statistic(*arrays)`, arrays (N, ...), from a bootstrap over the N images.
 
-    Redrawn sets on which it is undefined are left out; (None, None) where that leaves none.
+    Of a statistic that is an array, its ends are lists. Redrawn sets on which it is None, undefined, are left out;
+    (None, None) where that leaves none.
     """
     rng, N = np.random.default_rng(seed), len(arrays[0])
     drawn = (rng.integers(N, size=N) for _ in range(draws))
     values = [value for i in drawn if (value := statistic(*(array[i] for array in arrays))) is not None]
-    return tuple(np.percentile(values, [2.5, 97.5]).tolist()) if values else (None, None)
+    return tuple(np.percentile(values, [2.5, 97.5], axis=0).tolist()) if values else (None, None)
 
 
 def map_figures(heat: np.ndarray, mask: np.ndarray, threshold: float) -> dict[str, float]:
@@ -151,6 +157,29 @@ def map_figures(heat: np.ndarray, mask: np.ndarray, threshold: float) -> dict[st
         "iou": float((above & lesion).sum() / max((above | lesion).sum(), 1)),
         "inside": float(heat[lesion].sum() / max(heat.sum(), 1e-12)),
     }
+
+
+DELETED = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+def delete(x: np.ndarray, heat: np.ndarray, share: float) -> np.ndarray:
+    """x (H, W, C) with the hottest `share` of its places, by heat (H, W), set to the mean of x: grey, to a network.
+
+    Of equally hot places, those that come first go first.
+    """
+    first = np.argsort(-heat, axis=None, kind="stable")[: round(share * heat.size)]
+    left = x.copy()
+    left.reshape(-1, x.shape[-1])[first] = x.mean((0, 1))
+    return left
+
+
+def deletion_area(curve: Sequence[float], shares: Sequence[float] = DELETED) -> float:
+    """The area under a deletion curve, probabilities (D,) with so much of the image deleted, over the shares' range.
+
+    The lower, the better the map says what the probability rests on. Source: Petsiuk et al., "RISE: Randomized Input
+    Sampling for Explanation of Black-box Models" (2018), section 4.2; they delete pixel by pixel.
+    """
+    return float(np.trapezoid(curve, shares) / (shares[-1] - shares[0]))
 
 
 def summarise(
