@@ -124,11 +124,16 @@ FOR_VGG16_GAP = {
     "network": "vgg16_gap",
     "weights": "weights/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
     "size": 224,
-    "epochs": 6,
-    "lr": 0.001,
+    "epochs": 8,
+    "lr": 4e-4,
     "dropout": 0.5,
-    "rates": {"CAM_conv": 3.0, "CAM_fc": 3.0},  # new layers learn faster than fine-tuned ones
-    "threshold": 0.2,  # as Zhou et al.
+    "rates": {"CAM_conv": 5.0, "CAM_fc": 5.0},  # new layers learn faster than fine-tuned ones
+    "train_from": "block5_conv1",
+    "region": "foreground",
+    "threshold": 0.3,
+    "padding": 0.15,
+    "minimum": 0.3,
+    "square": True,
 }
 
 

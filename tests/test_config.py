@@ -12,7 +12,7 @@ from minicam.config import FIELDS, FOR_VGG16_GAP, Config, default, make
 def test_the_defaults_go_with_the_network():
     small, large = make(data="images", network="small_gap"), make(network="vgg16_gap")
     assert (small.size, small.lr, small.weights, small.threshold) == (64, 0.02, None, 0.4)
-    assert (large.size, large.lr, large.threshold, large.data) == (224, 0.001, 0.2, None)
+    assert (large.size, large.lr, large.threshold, large.data) == (224, 4e-4, 0.3, None)
     assert large.weights == os.path.abspath(FOR_VGG16_GAP["weights"])
 
 

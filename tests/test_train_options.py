@@ -96,7 +96,7 @@ def test_help_names_every_option(help_text):
         "of that folder (auto)",
         "stratified by class (all)",
         "or none (none; with --data: weights/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5)",
-        "those below stay as they are (all)",
+        "those below stay as they are (all; with --data: block5_conv1)",
         "everything that is drawn at random (0)",
     ],
 )
