@@ -5,7 +5,7 @@ Shen, arXiv 1703.01053). Read it in the order in which it imports itself:
 
     backend -> source -> emulator, nvrtc -> cuda -> device -> ops -> layers -> model
     -> weights, cam, optim, data, metrics, store -> config, features, shortcuts -> run, inference -> pictures, fit,
-    results -> train -> evaluate, explain, controls, bench
+    results -> train -> evaluate, explain, controls, reproduce, bench
 """
 
 __version__ = "0.1.0"

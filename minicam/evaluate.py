@@ -50,21 +50,30 @@ def in_terms_of(dataset: Dataset, classes: Sequence[str], tasks: Sequence[str]) 
     return replace(dataset, labels=number[dataset.labels], classes=tuple(classes), tasks=tuple(tasks))
 
 
-def evaluate(run: Run, dataset: Dataset, out: Path, workers: int = 2, on: str = "cpu", views: int = 1) -> dict:
+def evaluate(
+    run: Run,
+    dataset: Dataset,
+    out: Path,
+    workers: int = 2,
+    on: str = "cpu",
+    views: int = 1,
+    cache: Path | None = None,
+) -> dict:
     """Write into `out` what the run says of the images, computed on the device `on`; return the summary's figures.
 
     views  over how many of `augment.VIEWS` probabilities are averaged; boxes are found in the first of them
+    cache  the folder to keep features in; None: nowhere
     """
     config, first, second = run.config, run.trained(1, on), run.trained(2, on)
     dataset = in_terms_of(dataset, first.classes, first.tasks)
     with whole_folder(out, FILES) as folder:
         started = time.perf_counter()
-        whole = loader_for(first.network, dataset, config, 1, workers)
+        whole = loader_for(first.network, dataset, config, 1, workers, cache=cache)
         located = locate(first.network, whole, run.crop_rule(), "stage 1")
         averaged = probabilities_of(first.network, whole, "stage 1, turned", views, [located.probabilities])
         located = replace(located, probabilities=averaged)
         box_iou = mean_box_iou(dataset, located.boxes)
-        close = loader_for(second.network, dataset, config, 2, workers, located.crops)
+        close = loader_for(second.network, dataset, config, 2, workers, located.crops, cache)
         probabilities = probabilities_of(second.network, close, "stage 2", views)
         summary = summary_of(dataset, located, probabilities, box_iou, time.perf_counter() - started)
         summary |= {"views": views} if views > 1 else {}

@@ -33,7 +33,7 @@ ORDER = [
     {"run", "inference"},
     {"pictures", "fit", "results"},
     {"train"},
-    {"evaluate", "explain", "controls", "report", "bench"},
+    {"evaluate", "explain", "controls", "reproduce", "bench"},
 ]
 FOR_ALL = {"", "cli"}  # `minicam` itself and the helper of its commands: importable by all, and importing none
 NO_MODEL = {"weights", "cam", "optim"}  # these take plain arrays and dicts

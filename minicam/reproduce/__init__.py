@@ -1,0 +1,11 @@
+"""The paper's table on ISIC-2017: every row with one command, its controls beside it, and how sure one can be of it.
+
+    rows      which rows there are: what each trains, and what it is compared with
+    measure   one row with one seed: train it, score it, keep what came out in a folder
+    maps      how well maps and boxes find the lesions, and whether what they find is what counts
+    figures   predictions of several seeds -> figures with intervals
+    report    the table, as JSON and as a page
+    plots     curves, and a gallery of maps
+
+What is chosen on which images stands in results/isic2017-protocol.md.
+"""

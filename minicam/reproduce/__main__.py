@@ -1,0 +1,121 @@
+"""The paper's table on ISIC-2017, a command a row, and the page made of them.
+
+    python -m minicam.reproduce list                                which rows there are, and how long they take
+    python -m minicam.reproduce run stage1 stage2 both --data ISIC --cache-features DIR
+    python -m minicam.reproduce report                              results/isic2017.json, .md and pictures
+
+What a row needs is run first, what is there is not run again, and what was stopped goes on. The options of
+minicam.train go before those of the recipes: `--epochs 1 --limit 100` for a quick look.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from minicam import MinicamError, device, results
+from minicam.cli import HelpFormatter, Parser, command
+from minicam.controls import seeds_of
+from minicam.fit import Interrupted
+from minicam.reproduce.measure import Place, measure
+from minicam.reproduce.rows import BASES, ROWS
+from minicam.train import add_choices, check, given_choices
+
+OUT = Path("runs/isic2017")
+RESULTS = Path("results/isic2017.json")
+PLACES = ("out", "data", "weights", "cache-features", "threads", "workers", "seeds")  # where, not what
+
+
+def show(options: dict) -> None:
+    """Print the rows."""
+    header = ("row", "what it is", "base", "seeds", "minutes a seed")
+    lines = [
+        (name, row.says, row.base, ",".join(map(str, BASES[row.base].seeds)), str(row.minutes))
+        for name, row in ROWS.items()
+    ]
+    print(results.table(header, lines, left=4))
+    print("\nminutes on two cores of an AMD EPYC (Zen 3), after the rows that it needs; on a GPU not measured yet")
+
+
+def run(options: dict) -> None:
+    """Run rows, one after the other, seed by seed."""
+    on = device.prepare(**options)
+    given, cache = given_choices(options), options["cache_features"]
+    given.pop("float16_features", None)  # as each row can have it
+    place = Place(options["out"], given, options["workers"], on, cache)
+    pairs = [(name, seed) for name in options["rows"] for seed in options["seeds"] or BASES[ROWS[name].base].seeds]
+    for name, seed in pairs:
+        config = place.config(ROWS[name].base, seed)
+        check(config, on, cache if config.float16_features else None)
+    try:
+        for name, seed in pairs:
+            record = measure(name, seed, place, command_of(name, options["arguments"]))
+            print(f"{name}, seed {seed}: {record['seconds']:.0f} s", flush=True)
+    except (Interrupted, KeyboardInterrupt):
+        print("stopped; continue with the same command", file=sys.stderr)
+        raise KeyboardInterrupt from None
+
+
+def report(options: dict) -> None:
+    """Write what the rows say, as JSON, as a page, and in pictures."""
+    from minicam.reproduce.report import write
+
+    for path in write(options["out"], options["results"]):
+        print(f"written: {path}")
+
+
+def command_of(name: str, arguments: list[str]) -> str:
+    """The command line that makes a row anywhere: without the places of this machine."""
+    places = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in PLACES:
+        places.add_argument(f"--{option}")
+    known, rest = places.parse_known_args(arguments)
+    rest = [text for text in rest if text not in ROWS]
+    data = ["--data", "ISIC"] if known.data else []
+    return shlex.join(["python", "-m", "minicam.reproduce", "run", name, *data, *rest])
+
+
+def row_name(text: str) -> str:
+    """A name in ROWS; argparse.ArgumentTypeError for others."""
+    if text not in ROWS:
+        raise argparse.ArgumentTypeError(f"there is no row {text!r}; python -m minicam.reproduce list shows all")
+    return text
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = Parser("python -m minicam.reproduce", description=__doc__, formatter_class=HelpFormatter)
+    commands = top.add_subparsers(required=True, metavar="{list,run,report}")
+
+    def add(name: str, function: object, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, formatter_class=HelpFormatter)
+        sub.set_defaults(function=function)
+        return sub
+
+    add("list", show, "show the rows of the table")
+    sub = add("run", run, "run rows of the table")
+    sub.add_argument("rows", nargs="+", type=row_name, metavar="ROW", help="a row's name")
+    add_choices(sub)
+    runs = sub.add_argument_group("the runs")
+    runs.add_argument("--seeds", type=seeds_of, metavar="LIST", help="such as 0-4 or 0,2,5 (those of the row)")
+    runs.add_argument("--out", type=Path, metavar="DIR", default=OUT, help="folder of all rows")
+    device.add_options(runs, "read and augment images")
+    sub = add("report", report, "write the table, its page and its pictures")
+    sub.add_argument("--out", type=Path, metavar="DIR", default=OUT, help="folder of all rows")
+    text = "what was measured; a page (.md) and pictures go beside it"
+    sub.add_argument("--results", type=Path, metavar="FILE.json", default=RESULTS, help=text)
+    return top
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """The command."""
+    arguments = sys.argv[1:] if argv is None else argv
+    options = vars(parser().parse_args(arguments))
+    if options.get("results", RESULTS).suffix != ".json":
+        raise MinicamError(f"--results is {options['results']}; give a name that ends in .json: a page goes beside it")
+    options["function"](options | {"arguments": arguments[1:], "resume": None})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,293 @@
+"""One row with one seed: run what it needs that is not there yet, and write down how it came about.
+
+    OUT/BASE/seed0               a run as `minicam.train` makes it, stage 1 or both
+    OUT/BASE/seed0_ROW           a second stage of its own, or a regression
+    OUT/BASE/seed0/row_ROW.json  what is known of the row beside its predictions: seconds, maps, machine, commit
+
+All of it can be stopped and called again. A base's stage 1 is trained once, and shared by the rows of that base.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from minicam import MinicamError, cam, cuda, device, results
+from minicam.backend import to_cpu
+from minicam.config import Config, make
+from minicam.controls import continued, shuffled
+from minicam.data import Dataset, augment, limit
+from minicam.evaluate import evaluate
+from minicam.inference import Located, learn_foreground, loader_for, locate
+from minicam.model import Network
+from minicam.provenance import machine
+from minicam.reproduce.maps import figures_of_boxes, figures_of_maps
+from minicam.reproduce.rows import BASES, ROWS, Row
+from minicam.run import Run, digest
+from minicam.shortcuts import Painted
+from minicam.train import FOREGROUND_IMAGES, build, first_stage, open_data, second_stage, train
+
+VIEWS = len(augment.VIEWS)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where rows are run, and with what.
+
+    out     the folder of all rows
+    given   choices of the command line, before those of the bases: the data, the weights, ...
+    cache   the folder to keep features in; None: nowhere
+    """
+
+    out: Path
+    given: dict = field(default_factory=dict)
+    workers: int = 2
+    on: str = "cpu"
+    cache: Path | None = None
+
+    def config(self, base: str, seed: int) -> Config:
+        """The configuration of a base's run. Features are rounded, so that they can be kept, where that can be."""
+        config = make(**BASES[base].choices | self.given, seed=seed)
+        frozen = config.train_from not in (None, "block1_conv1")
+        fixed = all(name in augment.FIXED for name in config.augment)
+        return replace(config, float16_features=self.cache is not None and frozen and fixed)
+
+    def folder(self, base: str, seed: int) -> Path:
+        """The folder of a base's run."""
+        return self.out / base / f"seed{seed}"
+
+    def record(self, name: str, seed: int) -> Path:
+        """The file that says that a row is done."""
+        return self.out / ROWS[name].base / f"seed{seed}_{name}.json"
+
+
+def measure(name: str, seed: int, place: Place, command: str = "") -> dict:
+    """The record of a row, from its file, or made now."""
+    path = place.record(name, seed)
+    if path.exists():
+        return json.loads(path.read_text())
+    row = ROWS[name]
+    started = time.perf_counter()
+    run = continued(place.folder(row.base, seed), place.config(row.base, seed))
+    network_cache = place.cache if run.config.float16_features else None
+    found = HOW[row.how](name, row, run, replace(place, cache=network_cache))
+    record = {
+        **results.about(command),
+        "machine": machine(),
+        "device": place.on,
+        "precision": cuda.precision(),
+        "gpu": device.report() if place.on == "cuda" else None,
+        "choices": choices_of(run.config, row),
+        "rounded_features": run.config.float16_features,
+        "images": digest([open_data(run.config)[1]]),
+        "seconds": round(time.perf_counter() - started, 1),
+        **found,
+    }
+    results.write(path, record)
+    return record
+
+
+def choices_of(config: Config, row: Row) -> dict:
+    """All that changes a row's numbers, but for where files are."""
+    places = ("data", "weights", "seed", "layout")
+    chosen = json.loads(replace(config, **row.choices).text())
+    return {name: value for name, value in chosen.items() if name not in places}
+
+
+# -- what rows do: each gets its name, itself, the base's run and the place, and returns what goes into its record
+
+
+def first(name: str, row: Row, run: Run, place: Place) -> dict:
+    """Stage 1 on whole images."""
+    network, datasets, _, seconds = stage1(run, place)
+    look = loader_for(network, datasets[1], run.config, 1, place.workers, cache=place.cache)
+    predicted = replace(run.config.crop_rule, region="predicted")
+    return {"training_seconds": seconds, "cam": figures_of_maps(network, look, predicted, deletion=True)}
+
+
+def both(name: str, row: Row, run: Run, place: Place) -> dict:
+    """Both stages, as `minicam.train` runs them; the maps are that which is cropped by, and those of the crops."""
+    summary = train(run, place.workers, place.on, place.cache)
+    return {"training_seconds": summary["seconds"], **own_maps(run, place)}
+
+
+def region(name: str, row: Row, run: Run, place: Place) -> dict:
+    """The same with another crop rule after the base's stage 1."""
+    stage1(run, place)
+    own = continued(beside(run, name), replace(run.config, **row.choices))
+    if not own.checkpoint(1).exists():
+        part = own.folder / "stage1.part"
+        shutil.copyfile(run.checkpoint(1), part)
+        part.rename(own.checkpoint(1))
+    train(own, place.workers, place.on, place.cache)
+    return own_maps(own, place)
+
+
+def given(name: str, row: Row, run: Run, place: Place) -> dict:
+    """A second stage with crops that no map has shown."""
+    network, datasets, _, _ = stage1(run, place)
+    own = continued(beside(run, name), replace(run.config, **row.choices))
+    crops = tuple(GIVEN[row.what](run, dataset, place) for dataset in datasets)
+    if run.config.stage2_from == "start" and row.what != "whole":
+        network = build(run.config, len(datasets[0].classes), on=place.on)
+    _, seconds = second_stage(own, network, datasets, crops, place.workers, place.cache)
+    look = loader_for(network, datasets[1], own.config, 2, place.workers, crops[1], place.cache)
+    found = {"cam": figures_of_maps(network, look, replace(own.config.crop_rule, region="predicted"))}
+    boxes = {} if crops[1] is None else {"box": figures_of_boxes(datasets[1], crops[1], crops[1])}
+    return {"training_seconds": seconds, **found, **boxes}
+
+
+def views(name: str, row: Row, run: Run, place: Place) -> dict:
+    """Both stages scored over all flips and turns."""
+    return evaluated(run, place, open_data(run.config)[1], f"evaluation_validation_views_{VIEWS}", VIEWS)
+
+
+def without(name: str, row: Row, run: Run, place: Place) -> dict:
+    """Both stages scored with a part of the images painted over."""
+    painted = Painted.over(open_data(run.config)[1], row.what)
+    return evaluated(run, place, painted, f"evaluation_validation_without_{row.what}")
+
+
+def average(name: str, row: Row, run: Run, place: Place) -> dict:
+    """The rows named in `row.what`, whose predictions are averaged."""
+    for part in row.what.split(","):
+        measure(part, run.config.seed, place)
+    return {}
+
+
+def regression(name: str, row: Row, run: Run, place: Place) -> dict:
+    """Logistic regression on the means of frozen features, square roots of them, each scaled to deviation 1.
+
+    Its C is the one of a few that cross-validation prefers.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    datasets = open_data(run.config)
+    network = build(run.config, len(datasets[0].classes), on=place.on)
+    parts = row.what.split(",")
+    crops = fresh_crops(network, run.config, datasets, place) if any("crop" in part for part in parts) else (None, None)
+    x = [means(network, images, boxes, run.config, parts, place) for images, boxes in zip(datasets, crops, strict=True)]
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    grid = {"logisticregression__C": np.logspace(-3.5, -1.5, 5)}
+    model = GridSearchCV(classifier, grid, cv=5, scoring="roc_auc_ovr").fit(x[0], datasets[0].labels)
+    folder = run.folder.with_name(f"{run.folder.name}_{row.what}")
+    folder.mkdir(exist_ok=True)
+    Run(folder, run.config).write_predictions("predictions.csv", datasets[1], model.predict_proba(x[1]))
+    return {"C": float(model.best_params_["logisticregression__C"]), "cross_validated": float(model.best_score_)}
+
+
+HOW: dict[str, Callable[[str, Row, Run, Place], dict]] = {
+    how.__name__: how for how in (first, both, region, given, views, without, average, regression)
+}
+
+
+# -- what these share
+
+
+def stage1(run: Run, place: Place) -> tuple[Network, tuple[Dataset, Dataset], Located, float]:
+    """The finished stage 1 of a run, trained where it is not: network, images, what it finds, seconds."""
+    datasets = open_data(run.config)
+    network = build(run.config, len(datasets[0].classes), not run.checkpoint(1).exists(), place.on)
+    located, _, seconds = first_stage(run, network, datasets, place.workers, place.cache)
+    return network, datasets, located, seconds
+
+
+def beside(run: Run, name: str) -> Path:
+    """The folder of a second stage of its own."""
+    return run.folder.with_name(f"{run.folder.name}_{name}")
+
+
+def own_maps(run: Run, place: Place) -> dict:
+    """Of a run with both stages: the map that crops are found in, these boxes, and the CAMs of the crops."""
+    dataset, config, rule = open_data(run.config)[1], run.config, run.crop_rule()
+    first, second = (run.trained(stage, place.on).network for stage in (1, 2))
+    whole = loader_for(first, dataset, config, 1, place.workers, cache=place.cache)
+    located = locate(first, whole, rule)
+    close = loader_for(second, dataset, config, 2, place.workers, located.crops, place.cache)
+    return {
+        "region": figures_of_maps(first, whole, rule, deletion=True),
+        "box": figures_of_boxes(dataset, located.boxes, located.crops),
+        "cam": figures_of_maps(second, close, replace(rule, region="predicted")),
+    }
+
+
+def evaluated(run: Run, place: Place, dataset: Dataset, name: str, views: int = 1) -> dict:
+    """What `minicam.evaluate` makes of a run, of which both stages are finished first, in a folder within its own."""
+    if not (run.folder / "summary.json").exists():
+        train(run, place.workers, place.on, place.cache)
+    if not (run.folder / name / "summary.json").exists():  # the row of the other stage has it made, too
+        evaluate(run, dataset, run.folder / name, place.workers, place.on, views, place.cache)
+    return {}
+
+
+def whole(run: Run, dataset: Dataset, place: Place) -> None:
+    """No crops."""
+
+
+def masks(run: Run, dataset: Dataset, place: Place) -> np.ndarray:
+    """Crops (N, 4) around the lesions' masks, as the rule of the run would make them of boxes; MinicamError without."""
+    rule, crops = run.config.crop_rule, []
+    for i in range(len(dataset)):
+        mask = dataset.mask(i)
+        box = None if mask is None else cam.mask_box(mask, dataset.shape(i))
+        if box is None:
+            raise MinicamError(f"{dataset.ids[i]} has no mask to crop by; put the masks where README.md says")
+        crops.append(cam.adjust_box(box, dataset.shape(i), rule.padding, rule.minimum, rule.square))
+    return np.array(crops)
+
+
+def dealt(run: Run, dataset: Dataset, place: Place) -> np.ndarray:
+    """The run's crops (N, 4), each given to another image."""
+    crops = run.read_crops(dataset)
+    if crops is None:
+        raise MinicamError(f"{run.folder} has no boxes.csv; run the row of its first stage again")
+    return shuffled(dataset, crops, run.config.seed)
+
+
+GIVEN: dict[str, Callable[[Run, Dataset, Place], np.ndarray | None]] = {
+    "whole": whole,
+    "masks": masks,
+    "shuffled": dealt,
+}
+
+
+def fresh_crops(
+    network: Network, config: Config, datasets: tuple[Dataset, Dataset], place: Place
+) -> tuple[np.ndarray, np.ndarray]:
+    """The crops of the region "foreground", for which nothing needs to be trained."""
+    some = datasets[0].subset(limit(datasets[0].labels, FOREGROUND_IMAGES))
+    loaders = [loader_for(network, d, config, 1, place.workers, cache=place.cache) for d in (some, *datasets)]
+    rule = replace(config.crop_rule, region="foreground", foreground=learn_foreground(network, loaders[0]))
+    return tuple(locate(network, loader, rule).crops for loader in loaders[1:])
+
+
+def means(
+    network: Network, dataset: Dataset, crops: np.ndarray | None, config: Config, parts: list[str], place: Place
+) -> np.ndarray:
+    """Square roots of the means (N, C) over places of the parts, side by side.
+
+    parts  conv5: what enters CAM_conv, pool4: what comes out of the last pooling; with -crop: the same of the crops
+    """
+    columns: dict[str, np.ndarray] = {}
+    for end, boxes in (("", None), ("-crop", crops)):
+        if not any(part.endswith("-crop") == bool(end) for part in parts):
+            continue
+        found: dict[str, list] = {"pool4": [], "conv5": []}
+        loader = loader_for(network, dataset, config, 2 if end else 1, place.workers, boxes, place.cache)
+        top = [layer.name for layer in network.layers].index("CAM_conv")
+        for batch in loader.in_order():
+            x = batch.x
+            for i, layer in enumerate(network.layers[batch.start : top], batch.start):
+                if i == network.last_pool() + 1:
+                    found["pool4"].append(to_cpu(x.mean((1, 2))))
+                x = layer.forward(x)
+            found["conv5"].append(to_cpu(x.mean((1, 2))))
+        columns |= {f"{part}{end}": np.concatenate(rows) for part, rows in found.items()}
+    return np.sqrt(np.concatenate([columns[part] for part in parts], 1))
