@@ -1,7 +1,9 @@
 """The paper's table on ISIC-2017: every row with one command, its controls beside it, and how sure one can be of it.
 
     rows      which rows there are: what each trains, and what it is compared with
+    place     where they are run
     measure   one row with one seed: train it, score it, keep what came out in a folder
+    regression  the row in which no network learns
     maps      how well maps and boxes find the lesions, and whether what they find is what counts
     figures   predictions of several seeds -> figures with intervals
     report    the table, as JSON and as a page

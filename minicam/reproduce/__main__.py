@@ -17,7 +17,8 @@ from minicam import MinicamError, device, results
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.controls import seeds_of
 from minicam.fit import Interrupted
-from minicam.reproduce.measure import Place, measure
+from minicam.reproduce.measure import measure
+from minicam.reproduce.place import Place
 from minicam.reproduce.rows import BASES, ROWS
 from minicam.train import add_choices, check, given_choices
 

@@ -2,7 +2,8 @@
 
     OUT/BASE/seed0               a run as `minicam.train` makes it, stage 1 or both
     OUT/BASE/seed0_ROW           a second stage of its own, or a regression
-    OUT/BASE/seed0/row_ROW.json  what is known of the row beside its predictions: seconds, maps, machine, commit
+    OUT/BASE/seed0_ROW.json      what is known of the row beside its predictions: seconds, maps, machine, commit
+    OUT/BASE/seed0/float16       what `minicam.evaluate` and `minicam.explain` need of the run, much smaller
 
 All of it can be stopped and called again. A base's stage 1 is trained once, and shared by the rows of that base.
 """
@@ -11,58 +12,29 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from minicam import MinicamError, cam, cuda, device, results
-from minicam.backend import to_cpu
-from minicam.config import Config, make
+from minicam.config import Config
 from minicam.controls import continued, shuffled
-from minicam.data import Dataset, augment, limit
+from minicam.data import Dataset, augment
 from minicam.evaluate import evaluate
-from minicam.inference import Located, learn_foreground, loader_for, locate
+from minicam.inference import Located, loader_for, locate
 from minicam.model import Network
 from minicam.provenance import machine
 from minicam.reproduce.maps import figures_of_boxes, figures_of_maps
-from minicam.reproduce.rows import BASES, ROWS, Row
+from minicam.reproduce.place import Place
+from minicam.reproduce.regression import classify
+from minicam.reproduce.rows import ROWS, Row
 from minicam.run import Run, digest
 from minicam.shortcuts import Painted
-from minicam.train import FOREGROUND_IMAGES, build, first_stage, open_data, second_stage, train
+from minicam.train import build, first_stage, open_data, second_stage, train
+from minicam.weights import checkpoint
 
 VIEWS = len(augment.VIEWS)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where rows are run, and with what.
-
-    out     the folder of all rows
-    given   choices of the command line, before those of the bases: the data, the weights, ...
-    cache   the folder to keep features in; None: nowhere
-    """
-
-    out: Path
-    given: dict = field(default_factory=dict)
-    workers: int = 2
-    on: str = "cpu"
-    cache: Path | None = None
-
-    def config(self, base: str, seed: int) -> Config:
-        """The configuration of a base's run. Features are rounded, so that they can be kept, where that can be."""
-        config = make(**BASES[base].choices | self.given, seed=seed)
-        frozen = config.train_from not in (None, "block1_conv1")
-        fixed = all(name in augment.FIXED for name in config.augment)
-        return replace(config, float16_features=self.cache is not None and frozen and fixed)
-
-    def folder(self, base: str, seed: int) -> Path:
-        """The folder of a base's run."""
-        return self.out / base / f"seed{seed}"
-
-    def record(self, name: str, seed: int) -> Path:
-        """The file that says that a row is done."""
-        return self.out / ROWS[name].base / f"seed{seed}_{name}.json"
 
 
 def measure(name: str, seed: int, place: Place, command: str = "") -> dict:
@@ -112,6 +84,7 @@ def first(name: str, row: Row, run: Run, place: Place) -> dict:
 def both(name: str, row: Row, run: Run, place: Place) -> dict:
     """Both stages, as `minicam.train` runs them; the maps are that which is cropped by, and those of the crops."""
     summary = train(run, place.workers, place.on, place.cache)
+    write_float16(run)
     return {"training_seconds": summary["seconds"], **own_maps(run, place)}
 
 
@@ -160,27 +133,13 @@ def average(name: str, row: Row, run: Run, place: Place) -> dict:
 
 
 def regression(name: str, row: Row, run: Run, place: Place) -> dict:
-    """Logistic regression on the means of frozen features, square roots of them, each scaled to deviation 1.
-
-    Its C is the one of a few that cross-validation prefers.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
+    """No network trained: logistic regression on frozen features, named in `row.what`."""
     datasets = open_data(run.config)
-    network = build(run.config, len(datasets[0].classes), on=place.on)
-    parts = row.what.split(",")
-    crops = fresh_crops(network, run.config, datasets, place) if any("crop" in part for part in parts) else (None, None)
-    x = [means(network, images, boxes, run.config, parts, place) for images, boxes in zip(datasets, crops, strict=True)]
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    grid = {"logisticregression__C": np.logspace(-3.5, -1.5, 5)}
-    model = GridSearchCV(classifier, grid, cv=5, scoring="roc_auc_ovr").fit(x[0], datasets[0].labels)
-    folder = run.folder.with_name(f"{run.folder.name}_{row.what}")
+    probabilities, found = classify(run.config, datasets, row.what.split(","), place)
+    folder = beside(run, row.what)
     folder.mkdir(exist_ok=True)
-    Run(folder, run.config).write_predictions("predictions.csv", datasets[1], model.predict_proba(x[1]))
-    return {"C": float(model.best_params_["logisticregression__C"]), "cross_validated": float(model.best_score_)}
+    Run(folder, run.config).write_predictions("predictions.csv", datasets[1], probabilities)
+    return found
 
 
 HOW: dict[str, Callable[[str, Row, Run, Place], dict]] = {
@@ -202,6 +161,19 @@ def stage1(run: Run, place: Place) -> tuple[Network, tuple[Dataset, Dataset], Lo
 def beside(run: Run, name: str) -> Path:
     """The folder of a second stage of its own."""
     return run.folder.with_name(f"{run.folder.name}_{name}")
+
+
+def write_float16(run: Run) -> None:
+    """Both stages of a finished run as a run of its own, to be evaluated: rounded, and without the velocities."""
+    folder = run.folder / "float16"
+    if not (folder / "config.json").exists():
+        Run.create(folder, run.config)
+    for stage in (1, 2):
+        params, state = checkpoint.load(run.checkpoint(stage))
+        rounded = {name: array.astype(np.float16) for name, array in params.items()}
+        checkpoint.save(folder / f"stage{stage}.h5", rounded, state | {"velocity": {}})
+    if run.crop_rule().foreground is not None:
+        Run(folder, run.config).write_foreground(run.crop_rule().foreground)
 
 
 def own_maps(run: Run, place: Place) -> dict:
@@ -256,38 +228,3 @@ GIVEN: dict[str, Callable[[Run, Dataset, Place], np.ndarray | None]] = {
     "masks": masks,
     "shuffled": dealt,
 }
-
-
-def fresh_crops(
-    network: Network, config: Config, datasets: tuple[Dataset, Dataset], place: Place
-) -> tuple[np.ndarray, np.ndarray]:
-    """The crops of the region "foreground", for which nothing needs to be trained."""
-    some = datasets[0].subset(limit(datasets[0].labels, FOREGROUND_IMAGES))
-    loaders = [loader_for(network, d, config, 1, place.workers, cache=place.cache) for d in (some, *datasets)]
-    rule = replace(config.crop_rule, region="foreground", foreground=learn_foreground(network, loaders[0]))
-    return tuple(locate(network, loader, rule).crops for loader in loaders[1:])
-
-
-def means(
-    network: Network, dataset: Dataset, crops: np.ndarray | None, config: Config, parts: list[str], place: Place
-) -> np.ndarray:
-    """Square roots of the means (N, C) over places of the parts, side by side.
-
-    parts  conv5: what enters CAM_conv, pool4: what comes out of the last pooling; with -crop: the same of the crops
-    """
-    columns: dict[str, np.ndarray] = {}
-    for end, boxes in (("", None), ("-crop", crops)):
-        if not any(part.endswith("-crop") == bool(end) for part in parts):
-            continue
-        found: dict[str, list] = {"pool4": [], "conv5": []}
-        loader = loader_for(network, dataset, config, 2 if end else 1, place.workers, boxes, place.cache)
-        top = [layer.name for layer in network.layers].index("CAM_conv")
-        for batch in loader.in_order():
-            x = batch.x
-            for i, layer in enumerate(network.layers[batch.start : top], batch.start):
-                if i == network.last_pool() + 1:
-                    found["pool4"].append(to_cpu(x.mean((1, 2))))
-                x = layer.forward(x)
-            found["conv5"].append(to_cpu(x.mean((1, 2))))
-        columns |= {f"{part}{end}": np.concatenate(rows) for part, rows in found.items()}
-    return np.sqrt(np.concatenate([columns[part] for part in parts], 1))

@@ -202,8 +202,8 @@ def origins(found: dict[str, dict]) -> str:
 
 def write(out: Path, path: Path) -> list[Path]:
     """Write JSON, page and pictures; returns their paths."""
-    path = results.place(path)
     found = collect(out)
+    path = results.place(path)
     pictures = plots.write(out, path, found)
     results.write(path, found)
     page_path = path.with_suffix(".md")

@@ -1,0 +1,256 @@
+"""`python -m minicam.reproduce`: rows are run once, share what they share, and end in a table that can be checked."""
+
+import csv
+import json
+import shlex
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from minicam import evaluate
+from minicam.metrics import mean_auc
+from minicam.reproduce import measure as measuring
+from minicam.reproduce.__main__ import command_of, main
+from minicam.reproduce.measure import choices_of
+from minicam.reproduce.place import Place
+from minicam.reproduce.rows import BASES, ROWS
+from minicam.run import Run
+from minicam.train import open_data
+
+OPTIONS = tiny.options(epochs=1, limit=15, augment="turn", threshold=0.6, seed=None)
+# Each kind of row, and each kind of crops.
+RUN = (
+    *("regression", "stage2", "stage1", "both", "longer", "both-longer", "stage2-views", "stage1-without-lesion"),
+    *("screen-whole", "screen-middle", "screen-masks", "screen-shuffled", "fold-start"),
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of rows that have been run. Shared: change a copy of it only."""
+    out = tmp_path_factory.mktemp("reproduce") / "rows"
+    assert main(["run", *RUN, *OPTIONS, "--seeds", "0", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def out(finished, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(finished, tmp_path / "rows")
+
+
+@pytest.fixture(scope="module")
+def table(finished, tmp_path_factory):
+    """The results made of it."""
+    path = tmp_path_factory.mktemp("results") / "table.json"
+    assert main(["report", "--out", str(finished), "--results", str(path)]) == 0
+    return path
+
+
+def predictions(path):
+    with path.open(newline="") as file:
+        return [[float(cell) for cell in list(row.values())[1:]] for row in csv.DictReader(file)]
+
+
+# -- the rows
+
+
+def test_each_row_can_be_run_and_is_compared_with_one_of_the_same_images():
+    for name, row in ROWS.items():
+        assert row.how in measuring.HOW, name
+        assert row.base in BASES, name
+        if row.how == "given":
+            assert row.what in measuring.GIVEN, name
+        if row.how == "average":
+            assert set(row.what.split(",")) <= ROWS.keys(), name
+        if row.beside:
+            other = ROWS[row.beside]
+            fold = [BASES[base].choices.get("fold") for base in (row.base, other.base)]
+            assert fold[0] == fold[1], name
+
+
+def test_every_row_has_files_of_its_own():
+    files = [(row.base, row.files) for row in ROWS.values()]
+    assert len(set(files)) == len(files)
+
+
+def test_the_base_is_the_recipe_of_train_and_what_is_given_goes_before_it():
+    place = Place(None, {"data": "images", "weights": "some.h5"})
+    assert place.config("recipe", 3).seed == 3
+    assert replace(place.config("fold", 3), fold=None) == place.config("recipe", 3)
+    assert place.config("fold", 0).fold == 0
+    assert place.config("fine-tuned", 0).size == 112
+    assert Place(None, {"data": "images", "size": 64}).config("fine-tuned", 0).size == 64
+    assert place.config("from-scratch", 0).weights is None
+
+
+@pytest.mark.parametrize(
+    ("base", "rounded"), [("recipe", True), ("fine-tuned", False), ("fold-all-augmentation", False)]
+)
+def test_features_are_rounded_where_they_can_be_kept(base, rounded, tmp_path):
+    given = {"data": "images"}
+    assert Place(None, given, cache=tmp_path).config(base, 0).float16_features == rounded
+    assert not Place(None, given).config(base, 0).float16_features
+
+
+# -- what was run
+
+
+def test_a_row_says_how_it_came_about(out):
+    record = json.loads((out / "recipe" / "seed0_stage1.json").read_text())
+    assert record["command"] == f"python -m minicam.reproduce run stage1 {shlex.join(OPTIONS)}"
+    assert {"date", "commit", "machine", "device", "seconds"} <= record.keys()
+    assert record["choices"]["augment"] == ["turn"]
+    assert not {"data", "weights"} & record["choices"].keys()
+
+
+def test_the_places_of_a_machine_are_not_part_of_the_command():
+    arguments = ["stage1", "both", "--data", "/home/me/isic", "--out=x", "--cache-features", "c", "--epochs", "2"]
+    assert command_of("both", arguments) == "python -m minicam.reproduce run both --data ISIC --epochs 2"
+
+
+def test_what_is_there_is_not_run_again(out, monkeypatch):
+    def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(measuring, "HOW", dict.fromkeys(measuring.HOW, never))
+    assert main(["run", *RUN, *OPTIONS, "--seeds", "0", "--out", str(out)]) == 0
+
+
+def test_a_row_that_was_lost_is_made_again_from_the_same_first_stage(out):
+    first = (out / "fold" / "seed0" / "stage1.h5").read_bytes()
+    before = (out / "fold" / "seed0_screen-middle" / "predictions_stage2.csv").read_bytes()
+    shutil.rmtree(out / "fold" / "seed0_screen-middle")
+    (out / "fold" / "seed0_screen-middle.json").unlink()
+    assert main(["run", "screen-middle", *OPTIONS, "--seeds", "0", "--out", str(out)]) == 0
+    assert (out / "fold" / "seed0" / "stage1.h5").read_bytes() == first
+    assert (out / "fold" / "seed0_screen-middle" / "predictions_stage2.csv").read_bytes() == before
+
+
+def test_other_choices_are_refused_in_the_same_folder(out, capsys):
+    (out / "recipe" / "seed0_stage1.json").unlink()
+    arguments = ["run", "stage1", *OPTIONS, "--lr", "0.5", "--seeds", "0", "--out", out]
+    assert "has a run with --lr 0.02, not 0.5" in tiny.refused(main, capsys, *arguments)
+
+
+def test_the_main_rows_are_a_run_of_train_that_evaluate_scores_alike(out, tmp_path):
+    run, results = Run.open(out / "recipe" / "seed0"), tmp_path / "scored"
+    summary = evaluate.evaluate(run, open_data(run.config)[1], results)
+    for stage in (1, 2):
+        name = f"predictions_stage{stage}.csv"
+        assert (results / name).read_bytes() == (run.folder / name).read_bytes()
+    assert summary["stage1"] == json.loads((run.folder / "summary.json").read_text())["stage1"]
+
+
+def test_the_small_checkpoints_are_a_run_that_can_be_evaluated(out, tmp_path):
+    run = Run.open(out / "recipe" / "seed0" / "float16")
+    evaluate.evaluate(run, open_data(run.config)[1], tmp_path / "scored")
+    for stage in (1, 2):
+        name = f"predictions_stage{stage}.csv"
+        mine, whole = (predictions(folder / name) for folder in (tmp_path / "scored", out / "recipe" / "seed0"))
+        np.testing.assert_allclose(mine, whole, atol=2e-3)
+        assert run.checkpoint(stage).stat().st_size < 0.4 * (out / f"recipe/seed0/stage{stage}.h5").stat().st_size
+
+
+def test_screened_stages_have_the_first_stage_of_their_base_and_choices_of_their_own(out):
+    for name in ("screen-middle", "screen-masks", "fold-start"):
+        own, base = Run.open(out / "fold" / f"seed0_{name}"), Run.open(out / "fold" / "seed0")
+        record = json.loads((out / "fold" / f"seed0_{name}.json").read_text())
+        assert record["choices"] == choices_of(base.config, ROWS[name])
+        assert own.config.fold == 0
+        if ROWS[name].how == "region":
+            assert own.checkpoint(1).read_bytes() == base.checkpoint(1).read_bytes()
+    assert own.config.stage2_from == "start"
+    losses = [(out / "fold" / f / "metrics.jsonl").read_text().splitlines() for f in ("seed0_fold-start", "seed0")]
+    assert json.loads(losses[0][0])["loss"] == pytest.approx(np.log(3))  # it starts from nothing learned
+    assert json.loads(losses[1][0])["loss"] == pytest.approx(np.log(3))
+
+
+# -- the table
+
+
+def test_every_row_has_its_figures_with_intervals(table, finished):
+    found = json.loads(table.read_text())
+    assert found.keys() == set(RUN)
+    for name, row in found.items():
+        assert row["seeds"] == [0], name
+        assert row["low"] <= row["mean"] <= row["high"], name
+        assert row["mean"] == pytest.approx((row["melanoma"] + row["seborrheic_keratosis"]) / 2), name
+        assert ("difference" in row) == (ROWS[name].beside in RUN), name
+        for figures in row["details"].values():
+            assert len(figures) == 4, name
+
+
+def test_the_figures_are_those_of_the_predictions(table, finished):
+    found = json.loads(table.read_text())
+    dataset = open_data(Run.open(finished / "recipe" / "seed0").config)[1]
+    scores = [np.array(predictions(finished / f"recipe/seed0/predictions_stage{stage}.csv")) for stage in (1, 2)]
+    for name, p in (("stage1", scores[0]), ("stage2", scores[1]), ("both", np.mean(scores, axis=0))):
+        padded = np.hstack([np.zeros((len(p), 1)), p])
+        assert found[name]["mean"] == pytest.approx(mean_auc(dataset.labels, padded, (1, 2))["mean"])
+    change = found["stage2"]["mean"] - found["stage1"]["mean"]
+    assert found["stage2"]["difference"]["mean"] == pytest.approx(change)
+    assert found["stage2"]["difference"]["from"] == "stage1"
+
+
+def test_maps_and_boxes_are_beside_the_rows_that_have_them(table):
+    found = json.loads(table.read_text())
+    assert found["screen-masks"]["box"]["kept"][0] == pytest.approx(1, abs=0.02)
+    assert found["screen-masks"]["box"]["iou"][0] > found["screen-middle"]["box"]["iou"][0]
+    assert found["stage2"]["region"].keys() == {"pointing", "iou", "inside", "deletion"}
+    assert 0 <= found["stage1"]["cam"]["inside"][0] <= 1
+
+
+def test_the_page_has_every_row_and_the_pictures(table, finished):
+    text = table.with_suffix(".md").read_text()
+    for name in RUN:
+        assert f"| {name} " in text
+    for picture in ("curves", "reliability", "gallery"):
+        assert f"(table-{picture}.png)" in text
+        with Image.open(table.with_name(f"table-{picture}.png")) as image:
+            assert min(image.size) > 300
+    assert str(finished) not in text + table.read_text()
+
+
+# -- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "stage3"], "there is no row 'stage3'; python -m minicam.reproduce list shows all"),
+        (["run"], "the following arguments are required: ROW"),
+        (["report", "--results", "page.md"], "--results is page.md; give a name that ends in .json"),
+        (["report", "--out", "nowhere"], "nowhere has no finished row; make some with python -m minicam.reproduce run"),
+        (["run", "stage1", "--seeds", "0", "--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(arguments, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert says in tiny.refused(main, capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_predictions_are_told(out, capsys, tmp_path):
+    path = out / "recipe" / "seed0" / "predictions_stage1.csv"
+    path.write_text("image_id,melanoma\n")
+    line = tiny.refused(main, capsys, "report", "--out", out, "--results", tmp_path / "table.json")
+    assert line.startswith(f"{path} does not hold predictions of these images")
+
+
+def test_seeds_that_draw_other_images_are_not_averaged(out, capsys, tmp_path):
+    assert main(["run", "stage1", *OPTIONS, "--seeds", "1", "--out", str(out)]) == 0
+    line = tiny.refused(main, capsys, "report", "--out", out, "--results", tmp_path / "table.json")
+    assert "the seeds of row stage1 were not scored on the same images" in line
+
+
+def test_the_list_shows_every_row_with_its_time(capsys):
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    for name, row in ROWS.items():
+        assert f"| {name} " in printed
+        assert row.says in printed
