@@ -14,7 +14,7 @@ from PIL import Image
 from minicam import evaluate
 from minicam.metrics import mean_auc
 from minicam.reproduce import measure as measuring
-from minicam.reproduce.__main__ import command_of, main
+from minicam.reproduce.__main__ import main
 from minicam.reproduce.measure import choices_of
 from minicam.reproduce.place import Place
 from minicam.reproduce.rows import BASES, ROWS
@@ -110,7 +110,8 @@ def test_a_row_says_how_it_came_about(out):
 
 def test_the_places_of_a_machine_are_not_part_of_the_command():
     arguments = ["stage1", "both", "--data", "/home/me/isic", "--out=x", "--cache-features", "c", "--epochs", "2"]
-    assert command_of("both", arguments) == "python -m minicam.reproduce run both --data ISIC --epochs 2"
+    place = Place(None, arguments=arguments)
+    assert place.command("both") == "python -m minicam.reproduce run both --data ISIC --epochs 2"
 
 
 def test_what_is_there_is_not_run_again(out, monkeypatch):
@@ -168,6 +169,15 @@ def test_screened_stages_have_the_first_stage_of_their_base_and_choices_of_their
     losses = [(out / "fold" / f / "metrics.jsonl").read_text().splitlines() for f in ("seed0_fold-start", "seed0")]
     assert json.loads(losses[0][0])["loss"] == pytest.approx(np.log(3))  # it starts from nothing learned
     assert json.loads(losses[1][0])["loss"] == pytest.approx(np.log(3))
+
+
+def test_kernels_make_the_same_rows(finished, tmp_path):
+    rows = ("regression", "stage2", "longer")
+    assert main(["run", *rows, *OPTIONS, "--seeds", "0", "--out", str(tmp_path), "--device", "emulator"]) == 0
+    for name in rows:
+        (file,) = ROWS[name].files
+        mine, theirs = (predictions(out / ROWS[name].base / file.format("seed0")) for out in (tmp_path, finished))
+        np.testing.assert_allclose(mine, theirs, atol=2e-3)
 
 
 # -- the table

@@ -9,7 +9,6 @@ minicam.train go before those of the recipes: `--epochs 1 --limit 100` for a qui
 """
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from minicam.train import add_choices, check, given_choices
 
 OUT = Path("runs/isic2017")
 RESULTS = Path("results/isic2017.json")
-PLACES = ("out", "data", "weights", "cache-features", "threads", "workers", "seeds")  # where, not what
 
 
 def show(options: dict) -> None:
@@ -43,14 +41,14 @@ def run(options: dict) -> None:
     on = device.prepare(**options)
     given, cache = given_choices(options), options["cache_features"]
     given.pop("float16_features", None)  # as each row can have it
-    place = Place(options["out"], given, options["workers"], on, cache)
+    place = Place(options["out"], given, options["workers"], on, cache, options["arguments"])
     pairs = [(name, seed) for name in options["rows"] for seed in options["seeds"] or BASES[ROWS[name].base].seeds]
     for name, seed in pairs:
         config = place.config(ROWS[name].base, seed)
         check(config, on, cache if config.float16_features else None)
     try:
         for name, seed in pairs:
-            record = measure(name, seed, place, command_of(name, options["arguments"]))
+            record = measure(name, seed, place)
             print(f"{name}, seed {seed}: {record['seconds']:.0f} s", flush=True)
     except (Interrupted, KeyboardInterrupt):
         print("stopped; continue with the same command", file=sys.stderr)
@@ -63,17 +61,6 @@ def report(options: dict) -> None:
 
     for path in write(options["out"], options["results"]):
         print(f"written: {path}")
-
-
-def command_of(name: str, arguments: list[str]) -> str:
-    """The command line that makes a row anywhere: without the places of this machine."""
-    places = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for option in PLACES:
-        places.add_argument(f"--{option}")
-    known, rest = places.parse_known_args(arguments)
-    rest = [text for text in rest if text not in ROWS]
-    data = ["--data", "ISIC"] if known.data else []
-    return shlex.join(["python", "-m", "minicam.reproduce", "run", name, *data, *rest])
 
 
 def row_name(text: str) -> str:

@@ -37,7 +37,7 @@ from minicam.weights import checkpoint
 VIEWS = len(augment.VIEWS)
 
 
-def measure(name: str, seed: int, place: Place, command: str = "") -> dict:
+def measure(name: str, seed: int, place: Place) -> dict:
     """The record of a row, from its file, or made now."""
     path = place.record(name, seed)
     if path.exists():
@@ -45,10 +45,9 @@ def measure(name: str, seed: int, place: Place, command: str = "") -> dict:
     row = ROWS[name]
     started = time.perf_counter()
     run = continued(place.folder(row.base, seed), place.config(row.base, seed))
-    network_cache = place.cache if run.config.float16_features else None
-    found = HOW[row.how](name, row, run, replace(place, cache=network_cache))
+    found = HOW[row.how](name, row, run, place if run.config.float16_features else replace(place, cache=None))
     record = {
-        **results.about(command),
+        **results.about(place.command(name)),
         "machine": machine(),
         "device": place.on,
         "precision": cuda.precision(),
