@@ -129,6 +129,7 @@ FOR_VGG16_GAP = {
     "dropout": 0.5,
     "rates": {"CAM_conv": 5.0, "CAM_fc": 5.0},  # new layers learn faster than fine-tuned ones
     "train_from": "block5_conv1",
+    "augment": ("turn",),
     "region": "foreground",
     "threshold": 0.3,
     "padding": 0.15,

@@ -18,7 +18,7 @@ BASES = {
     "recipe": Base(seeds=(0, 1, 2)),
     "fold": Base({"fold": 0}),
     "fold-no-augmentation": Base({"fold": 0, "augment": ()}),
-    "fold-turns": Base({"fold": 0, "augment": ("turn",)}),
+    "fold-flips": Base({"fold": 0, "augment": ("flip", "turn")}),
     "fold-all-augmentation": Base({"fold": 0, "augment": ("flip", "rotate", "crop", "scale", "colour")}),
     "fold-slow": Base({"fold": 0, "lr": 1e-4}),
     "fold-fast": Base({"fold": 0, "lr": 1.6e-3}),
@@ -132,9 +132,9 @@ ROWS = {
         base="fold", beside="fold-both",
     ),
     "fold-no-augmentation": Row(
-        "stage 1 without augmentation", "first", (FIRST,), "fold-no-augmentation", beside="fold-stage1", minutes=20
+        "stage 1 without quarter turns", "first", (FIRST,), "fold-no-augmentation", beside="fold-stage1", minutes=20
     ),
-    "fold-turns": Row("stage 1 with turns only", "first", (FIRST,), "fold-turns", beside="fold-stage1", minutes=20),
+    "fold-flips": Row("stage 1 with flips, too", "first", (FIRST,), "fold-flips", beside="fold-stage1", minutes=35),
     "fold-all-augmentation": Row(
         "stage 1 with free rotation, crop, scale, colour",
         "first", (FIRST,), "fold-all-augmentation", beside="fold-stage1", minutes=60,
