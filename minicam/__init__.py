@@ -4,8 +4,8 @@ The package teaches, and really runs, one paper: "Skin Lesion Classification usi
 Shen, arXiv 1703.01053). Read it in the order in which it imports itself:
 
     backend -> source -> emulator, nvrtc -> cuda -> device -> ops -> layers -> model
-    -> weights, cam, optim, data, metrics, store -> config, features, shortcuts -> run, inference -> pictures, fit,
-    results -> train -> evaluate, explain, controls, reproduce, bench
+    -> weights, cam, optim, data, metrics, files, store -> config, features, shortcuts -> choices -> run, inference
+    -> pictures, fit, results -> train -> evaluate, explain, controls, reproduce, bench
 """
 
 __version__ = "0.1.0"

@@ -153,10 +153,11 @@ def make(**given: object) -> Config:
     Paths become absolute, so that the run can be continued from another folder.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    if given.get("weights") == "none":
-        given["weights"] = None
     large = given.get("network", "vgg16_gap" if "data" in given else "small_gap") == "vgg16_gap"
     values = {**(FOR_VGG16_GAP if large else {}), **given}
+    if values.get("weights") == "none":
+        values["weights"] = None
+        values["train_from"] = given.get("train_from")  # layers of random numbers are not worth keeping
     paths = {name: os.path.abspath(values[name]) for name in ("data", "weights") if values.get(name) is not None}
     return Config(**values | paths)
 

@@ -24,14 +24,16 @@ from pathlib import Path
 import numpy as np
 
 from minicam import MinicamError, cuda, device, results
+from minicam.choices import add_choices, given_choices
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.config import Config, make
 from minicam.data import Dataset
+from minicam.files import write_text
 from minicam.fit import Interrupted
 from minicam.metrics import figure, mean_auc
 from minicam.provenance import machine
-from minicam.run import Run, new_folder, write_text
-from minicam.train import add_choices, build, check, given_choices, open_data, second_stage, task_numbers, train
+from minicam.run import Run, new_folder
+from minicam.train import build, check, open_data, second_stage, task_numbers, train
 
 RESULTS = Path("results/builtin.json")
 CONTROLS = ("longer", "shuffled")

@@ -30,9 +30,10 @@ from minicam.cli import HelpFormatter, Parser, command
 from minicam.data import Dataset
 from minicam.data.augment import VIEWS
 from minicam.data.catalogue import LAYOUTS, open_fold, open_split
+from minicam.files import whole_folder, write_text
 from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of, summary_of
 from minicam.metrics import table
-from minicam.run import Run, boxes_csv, predictions_csv, whole_folder, write_text
+from minicam.run import Run, boxes_csv, predictions_csv
 from minicam.shortcuts import PARTS, Painted
 
 SPLITS = ("training", "validation", "test")

@@ -38,9 +38,10 @@ from minicam.backend import to_cpu
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.data import Dataset
 from minicam.data.images import images_in
+from minicam.files import as_csv, whole_folder, write_text
 from minicam.inference import Located, loader_for, locate_batches, probabilities_of
 from minicam.pictures import cam_pictures
-from minicam.run import Run, Trained, as_csv, boxes_csv, whole_folder, write_text
+from minicam.run import Run, Trained, boxes_csv
 
 SIDE = 512  # of overlays and boxes
 PICTURES = ("boxes", "overlays", "crops")  # the order of `cam_pictures`

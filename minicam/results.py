@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from minicam import MinicamError
-from minicam.provenance import version
-from minicam.run import write_text
+from minicam import MinicamError, cuda
+from minicam.backend import gpu_name
+from minicam.files import write_text
+from minicam.provenance import machine, version
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
@@ -49,6 +50,12 @@ def progress(text: str) -> None:
 def about(command: str) -> dict:
     """What stands first in a file of results: the command, the date, and the version of the code."""
     return {"command": command, "date": datetime.now(UTC).isoformat(timespec="seconds"), **version()}
+
+
+def computer(device: str) -> dict:
+    """What computes: the machine, the device, the GPU's name, the precision of convolutions there."""
+    gpu = gpu_name() if device == "cuda" else None
+    return {"machine": machine(), "device": device, "gpu": gpu, "precision": cuda.precision()}
 
 
 def place(path: Path) -> Path:

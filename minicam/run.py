@@ -2,6 +2,7 @@
 
     config.json                   every choice
     metrics.jsonl                 a row a step, a row an epoch
+    trained.jsonl                 a row each time that training began or went on: when, where, with which code
     stage1.h5, stage2.h5          checkpoints: the last good state of each stage, and of its optimiser
     foreground.npy                the weights of the region "foreground", where that is the rule (see `cam`)
     boxes.csv                     for every image its box and its crop, in pixels of the original
@@ -14,12 +15,9 @@ import csv
 import hashlib
 import io
 import json
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from minicam import MinicamError
 from minicam.cam import CropRule
 from minicam.config import Config
 from minicam.data import Dataset
+from minicam.files import as_csv, write_bytes, write_text
 from minicam.model import NETWORKS, Network
 from minicam.weights import checkpoint, keras
 
@@ -157,6 +156,16 @@ class Run:
         except OSError as error:
             raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
 
+    def sign(self, origin: dict) -> None:
+        """Add a line to trained.jsonl: what trains from here on, with which code, where."""
+        path = self.folder / "trained.jsonl"
+        write_text(path, "".join(f"{json.dumps(line)}\n" for line in (*self.trained_by(), origin)))
+
+    def trained_by(self) -> list[dict]:
+        """The lines of trained.jsonl."""
+        path = self.folder / "trained.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
     def forget_after(self, stage: int, step: int, epoch: int) -> None:
         """Keep the rows of the first `step` steps and `epoch` epochs of `stage`: a resumed run writes the rest."""
         path = self.folder / "metrics.jsonl"
@@ -242,53 +251,3 @@ def predictions_csv(dataset: Dataset, probabilities: np.ndarray) -> str:
     columns = [dataset.classes.index(task) for task in dataset.tasks]
     rows = [(name, *(f"{p[k]:.6f}" for k in columns)) for name, p in zip(dataset.ids, probabilities, strict=True)]
     return as_csv(("image_id", *dataset.tasks), rows)
-
-
-def as_csv(header: Sequence, rows: Sequence[Sequence]) -> str:
-    """Rows as CSV text with a header and plain line ends."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file of text, as UTF-8, whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole, or not at all: under a temporary name first."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:  # Ctrl-C included
-        with suppress(OSError):
-            temporary.unlink()  # it is there only where something failed
-
-
-@contextmanager
-def whole_folder(out: Path, replaceable: Collection[str] = ()) -> Iterator[Path]:
-    """A folder to write into, whose contents move to `out` when all is done, and vanish where anything fails.
-
-    replaceable  names that `out` may hold already, to be replaced; MinicamError where it holds anything else
-    """
-    try:
-        new = not out.exists()
-        others = [] if new else sorted(entry.name for entry in out.iterdir() if entry.name not in replaceable)
-        if others:
-            raise MinicamError(f"{out} is not empty, it holds {others[0]}; choose a new folder with --out")
-        out.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=out))  # within: another place may be another disk
-        try:
-            yield part
-            for entry in part.iterdir():
-                os.replace(entry, out / entry.name)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-            if new and not any(out.iterdir()):
-                out.rmdir()
-    except OSError as error:
-        raise MinicamError(f"cannot write to {out}: {error.strerror or error}") from None

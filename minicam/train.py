@@ -14,20 +14,21 @@ from pathlib import Path
 import numpy as np
 
 from minicam import MinicamError, cam, device
+from minicam.choices import add_choices, given_choices
 from minicam.cli import HelpFormatter, Parser, command
-from minicam.config import FIELDS, Config, default, make
-from minicam.data import Dataset, augment, limit
-from minicam.data.catalogue import LAYOUTS, open_fold, open_split
+from minicam.config import Config, default, make
+from minicam.data import Dataset, limit
+from minicam.data.catalogue import open_fold, open_split
 from minicam.data.loader import Loader
 from minicam.features import demand_room
+from minicam.files import write_bytes
 from minicam.fit import Interrupted, fit
 from minicam.inference import Located, learn_foreground, loader_for, locate, mean_box_iou, probabilities_of, summary_of
 from minicam.layers import MaxPool
 from minicam.metrics import table
 from minicam.model import NETWORKS, Network
-from minicam.optim import SCHEDULES
 from minicam.pictures import sheet_of_cams
-from minicam.run import Run, new_folder, write_bytes
+from minicam.run import Run, new_folder
 from minicam.weights import keras
 
 SHEET_IMAGES = 24
@@ -176,50 +177,6 @@ def task_numbers(dataset: Dataset) -> list[int]:
     return [dataset.classes.index(task) for task in dataset.tasks]
 
 
-def add_choices(p: argparse.ArgumentParser) -> None:
-    """The options that are fields of Config, the seed excepted. One that is not given is None: `--resume` can tell."""
-
-    def add(group: argparse._ArgumentGroup, name: str, text: str, **options: object) -> None:
-        built_in, own = (default(name, own_data) for own_data in (False, True))
-        shown = _shown(name, built_in)
-        if own != built_in:
-            shown += f"; with --data: {_shown(name, own)}"
-        group.add_argument(f"--{name.replace('_', '-')}", help=f"{text} ({shown})".replace("%", "%%"), **options)
-
-    data = p.add_argument_group("images and weights")
-    add(data, "data", "folder with the images: ISIC-2017 as published, or your own", metavar="DIR")
-    add(data, "layout", "of that folder", choices=LAYOUTS)
-    add(data, "limit", "take this many images of each split, stratified by class", type=int, metavar="N")
-    text = "choose on this fold of five of the training images, held out, and leave the validation images alone"
-    add(data, "fold", text, type=int, metavar="N")
-    add(data, "size", "side in pixels of what the network sees", type=int, metavar="PX")
-    names = f"any of {', '.join(augment.NAMES)}, with commas between; or none"
-    add(data, "augment", names, type=augment.parse, metavar="NAME,...")
-    add(data, "network", "which one; its own defaults come with it", choices=NETWORKS)
-    add(data, "weights", "HDF5 file to start from, or none", metavar="FILE")
-    training = p.add_argument_group("training, each stage")
-    add(training, "epochs", "times through the images", type=int, metavar="N")
-    add(training, "batch", "images a step", type=int, metavar="N")
-    add(training, "lr", "learning rate", type=float, metavar="X")
-    add(training, "momentum", "0 is plain SGD", type=float, metavar="X")
-    add(training, "weight_decay", "of kernels, not of biases", type=float, metavar="X")
-    add(training, "schedule", "of the learning rate", choices=SCHEDULES)
-    add(training, "warmup", "steps in which the learning rate rises, at most a tenth of all", type=int, metavar="N")
-    add(training, "rates", "factors on the learning rate of single layers; or none", type=_rates, metavar="LAYER=X,...")
-    add(training, "dropout", "probability of dropping a feature before CAM_fc", type=float, metavar="X")
-    add(training, "train_from", "lowest layer that learns; those below stay as they are", metavar="LAYER")
-    text = "keep what those compute for each flip and turn of an image (float16), in this folder, to compute it once"
-    training.add_argument("--cache-features", type=Path, metavar="DIR", help=text)
-    add(training, "stage2_from", "weights that stage 2 starts from", choices=("stage1", "start"))
-    crops = p.add_argument_group("from CAM to crop")
-    text = f"the map in which the box is found: {', '.join(cam.REGIONS)}"
-    add(crops, "region", text, choices=cam.REGIONS, metavar="NAME")
-    add(crops, "threshold", "fraction of the map's maximum", type=float, metavar="X")
-    add(crops, "padding", "on each side, as a fraction of the box", type=float, metavar="X")
-    add(crops, "minimum", "least side of a crop, as a fraction of the image's", type=float, metavar="X")
-    add(crops, "square", "grow the shorter side to the longer one", action=argparse.BooleanOptionalAction)
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = Parser("python -m minicam.train", description=__doc__, formatter_class=HelpFormatter)
@@ -233,36 +190,6 @@ def parser() -> argparse.ArgumentParser:
     text = "compute what backward needs again instead of remembering it: the same result, less memory, a quarter slower"
     runs.add_argument("--recompute", action="store_true", help=text)
     return p
-
-
-def _shown(name: str, value: object) -> str:
-    """A default as --help shows it."""
-    if value is None:
-        return {"data": "the built-in set", "weights": "none", "fold": "none"}.get(name, "all")
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, dict):
-        value = tuple(f"{layer}={factor:g}" for layer, factor in value.items())
-    return (",".join(value) or "none") if isinstance(value, tuple) else str(value)
-
-
-def _rates(text: str) -> dict[str, float]:
-    if text == "none":
-        return {}
-    try:
-        return {layer: float(factor) for layer, factor in (part.split("=") for part in text.split(",") if part)}
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list such as CAM_conv=10,CAM_fc=10") from None
-
-
-def given_choices(options: dict) -> dict:
-    """The fields of Config that a command line has given. MinicamError where its options do not go together."""
-    given = {name: options[name] for name in FIELDS if options.get(name) is not None}
-    if options["cache_features"] is not None and options.get("resume") is None:
-        given["float16_features"] = True
-    if "layout" in given and "data" not in given and options.get("resume") is None:
-        raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")
-    return given
 
 
 @command

@@ -82,7 +82,7 @@ def test_the_base_is_the_recipe_of_train_and_what_is_given_goes_before_it():
     place = Place(None, {"data": "images", "weights": "some.h5"})
     assert place.config("recipe", 3).seed == 3
     assert replace(place.config("fold", 3), fold=None) == place.config("recipe", 3)
-    assert place.config("fold", 0).fold == 0
+    assert place.config("fold", 0).fold == 1
     assert place.config("fine-tuned", 0).size == 112
     assert Place(None, {"data": "images", "size": 64}).config("fine-tuned", 0).size == 64
     assert place.config("from-scratch", 0).weights is None
@@ -162,7 +162,7 @@ def test_screened_stages_have_the_first_stage_of_their_base_and_choices_of_their
         own, base = Run.open(out / "fold" / f"seed0_{name}"), Run.open(out / "fold" / "seed0")
         record = json.loads((out / "fold" / f"seed0_{name}.json").read_text())
         assert record["choices"] == choices_of(base.config, ROWS[name])
-        assert own.config.fold == 0
+        assert own.config.fold == 1
         if ROWS[name].how == "region":
             assert own.checkpoint(1).read_bytes() == base.checkpoint(1).read_bytes()
     assert own.config.stage2_from == "start"

@@ -13,8 +13,9 @@ import tiny
 
 from minicam import MinicamError
 from minicam.config import Config
+from minicam.files import as_csv, write_text
 from minicam.inference import Located
-from minicam.run import Run, as_csv, new_folder, predictions_csv, write_text
+from minicam.run import Run, new_folder, predictions_csv
 
 
 @pytest.fixture

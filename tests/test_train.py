@@ -28,6 +28,7 @@ def test_the_folder_holds_what_is_documented_and_no_more(run):
     assert {path.name for path in run.iterdir()} == {
         "config.json",
         "metrics.jsonl",
+        "trained.jsonl",
         "stage1.h5",
         "stage2.h5",
         "boxes.csv",

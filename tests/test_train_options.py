@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tiny
 
+from minicam.choices import _shown
 from minicam.model import small_gap
-from minicam.train import _shown, main, parser
+from minicam.train import main, parser
 from minicam.weights import checkpoint, keras
 
 

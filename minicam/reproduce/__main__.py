@@ -13,13 +13,14 @@ import sys
 from pathlib import Path
 
 from minicam import MinicamError, device, results
+from minicam.choices import add_choices, given_choices
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.controls import seeds_of
 from minicam.fit import Interrupted
 from minicam.reproduce.measure import measure
 from minicam.reproduce.place import Place
 from minicam.reproduce.rows import BASES, ROWS
-from minicam.train import add_choices, check, given_choices
+from minicam.train import check
 
 OUT = Path("runs/isic2017")
 RESULTS = Path("results/isic2017.json")

@@ -17,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minicam import MinicamError, cam, cuda, device, results
+from minicam import MinicamError, cam, results
 from minicam.config import Config
 from minicam.controls import continued, shuffled
 from minicam.data import Dataset, augment
 from minicam.evaluate import evaluate
 from minicam.inference import Located, loader_for, locate
 from minicam.model import Network
-from minicam.provenance import machine
 from minicam.reproduce.maps import figures_of_boxes, figures_of_maps
 from minicam.reproduce.place import Place
 from minicam.reproduce.regression import classify
@@ -48,10 +47,8 @@ def measure(name: str, seed: int, place: Place) -> dict:
     found = HOW[row.how](name, row, run, place if run.config.float16_features else replace(place, cache=None))
     record = {
         **results.about(place.command(name)),
-        "machine": machine(),
-        "device": place.on,
-        "precision": cuda.precision(),
-        "gpu": device.report() if place.on == "cuda" else None,
+        **results.computer(place.on),
+        "trained": run.trained_by() + Run(beside(run, name), run.config).trained_by(),
         "choices": choices_of(run.config, row),
         "rounded_features": run.config.float16_features,
         "images": digest([open_data(run.config)[1]]),

@@ -11,9 +11,10 @@ import numpy as np
 from minicam import MinicamError, pictures
 from minicam.cam import REGIONS
 from minicam.data import limit
+from minicam.files import write_bytes
 from minicam.inference import loader_for, locate_batches
 from minicam.reproduce.rows import ROWS
-from minicam.run import Run, write_bytes
+from minicam.run import Run
 from minicam.train import open_data
 
 GALLERY_IMAGES = 12

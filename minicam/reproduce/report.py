@@ -8,10 +8,11 @@ import numpy as np
 
 from minicam import MinicamError, results
 from minicam.data import Dataset
+from minicam.files import write_text
 from minicam.reproduce import figures, plots
 from minicam.reproduce.rows import ROWS
 from minicam.results import figure
-from minicam.run import Run, digest, write_text
+from minicam.run import Run, digest
 from minicam.train import open_data
 
 MAIN = ("stage1", "stage2", "both", "longer", "both-longer", "stage1-views", "stage2-views", "both-views")
@@ -29,8 +30,8 @@ TABLES = {
     "Main rows, on the 150 validation images": ("regression", "regression-block4", "regression-crops", *MAIN),
     "Pre-trained and from scratch, on the validation images": ("fine-tuned", "from-scratch"),
     "Parts of the validation images painted over": tuple(name for name in ROWS if "-without-" in name),
-    "Choices, on fold 0": tuple(name for name in ROWS if name.startswith("fold-")),
-    "Crop rules, on fold 0": tuple(name for name in ROWS if name.startswith("screen-")),
+    "Choices, on fold 1": tuple(name for name in ROWS if name.startswith("fold-")),
+    "Crop rules, on fold 1": tuple(name for name in ROWS if name.startswith("screen-")),
 }
 
 

@@ -16,12 +16,12 @@ class Base:
 BASES = {
     "frozen": Base(),
     "recipe": Base(seeds=(0, 1, 2)),
-    "fold": Base({"fold": 0}),
-    "fold-no-augmentation": Base({"fold": 0, "augment": ()}),
-    "fold-flips": Base({"fold": 0, "augment": ("flip", "turn")}),
-    "fold-all-augmentation": Base({"fold": 0, "augment": ("flip", "rotate", "crop", "scale", "colour")}),
-    "fold-slow": Base({"fold": 0, "lr": 1e-4}),
-    "fold-fast": Base({"fold": 0, "lr": 1.6e-3}),
+    "fold": Base({"fold": 1}),
+    "fold-no-augmentation": Base({"fold": 1, "augment": ()}),
+    "fold-flips": Base({"fold": 1, "augment": ("flip", "turn")}),
+    "fold-all-augmentation": Base({"fold": 1, "augment": ("flip", "rotate", "crop", "scale", "colour")}),
+    "fold-slow": Base({"fold": 1, "lr": 1e-4}),
+    "fold-fast": Base({"fold": 1, "lr": 1.6e-3}),
     "fine-tuned": Base({"size": 112, "train_from": "block1_conv1"}),
     "from-scratch": Base({"size": 112, "train_from": "block1_conv1", "weights": "none", "lr": 0.01}),
 }
@@ -117,7 +117,7 @@ ROWS = {
     "from-scratch": Row(
         "the same from scratch", "first", (FIRST,), "from-scratch", beside="fine-tuned", minutes=40
     ),
-    # Choices, on fold 0.
+    # Choices, on a fold.
     "fold-stage1": Row("stage 1", "first", (FIRST,), "fold", minutes=25),
     "fold-stage2": Row("stage 2", "both", (SECOND,), "fold", beside="fold-stage1", minutes=30),
     "fold-both": _average(
@@ -145,7 +145,7 @@ ROWS = {
     "fold-fast": Row(
         "stage 1 at four times the rate", "first", (FIRST,), "fold-fast", beside="fold-stage1", minutes=25
     ),
-    # Crop rules, on fold 0: the same stage 1, short second stages.
+    # Crop rules, on that fold: the same stage 1, short second stages.
     **dict([_given("whole", "whole images")]),
     **dict(
         _screened(name, says, threshold)

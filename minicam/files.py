@@ -1,0 +1,62 @@
+"""Files and folders written whole or not at all: whatever stops a program, nobody finds half of one."""
+
+import csv
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from minicam import MinicamError
+
+
+def as_csv(header: Sequence, rows: Sequence[Sequence]) -> str:
+    """Rows as CSV text with a header and plain line ends."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text, as UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole, or not at all: under a temporary name first."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:  # Ctrl-C included
+        with suppress(OSError):
+            temporary.unlink()  # it is there only where something failed
+
+
+@contextmanager
+def whole_folder(out: Path, replaceable: Collection[str] = ()) -> Iterator[Path]:
+    """A folder to write into, whose contents move to `out` when all is done, and vanish where anything fails.
+
+    replaceable  names that `out` may hold already, to be replaced; MinicamError where it holds anything else
+    """
+    try:
+        new = not out.exists()
+        others = [] if new else sorted(entry.name for entry in out.iterdir() if entry.name not in replaceable)
+        if others:
+            raise MinicamError(f"{out} is not empty, it holds {others[0]}; choose a new folder with --out")
+        out.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=out))  # within: another place may be another disk
+        try:
+            yield part
+            for entry in part.iterdir():
+                os.replace(entry, out / entry.name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+            if new and not any(out.iterdir()):
+                out.rmdir()
+    except OSError as error:
+        raise MinicamError(f"cannot write to {out}: {error.strerror or error}") from None
