@@ -81,7 +81,8 @@ def continued(folder: Path, config: Config) -> Run:
         return Run.create(folder, config)
     run = Run.open(folder)
     was, wanted = asdict(run.config), asdict(config)
-    other = [f"--{name.replace('_', '-')} {was[name]}, not {wanted[name]}" for name in was if was[name] != wanted[name]]
+    flags = {name: f"--{name.replace('_', '-')}" for name in was} | {"float16_features": "--cache-features"}
+    other = [f"{flags[name]} {was[name]}, not {wanted[name]}" for name in was if was[name] != wanted[name]]
     if other:
         raise MinicamError(f"{folder} has a run with {other[0]}; choose another folder with --out")
     return run
@@ -96,23 +97,15 @@ def measure(
     cache  the folder to keep features in; None: nowhere
     """
     run = continued(folder, config)
-    row = _read(folder / "row.json")
+    row = results.read(folder / "row.json")
     if row is None:
-        summary = _read(folder / "summary.json") or train(run, workers, on, cache)
+        summary = results.read(folder / "summary.json") or train(run, workers, on, cache)
         row = {"seed": config.seed, "stage1": summary["stage1"]["mean"], "stage2": summary["stage2"]["mean"]}
         row |= {"difference": summary["difference"]}
         row |= {name: control(run, name, workers, on, cache) for name in CONTROLS}
         row |= {"box_iou": summary["box_iou"], "seconds": summary["seconds"], "code": code}
         run.write("row.json", json.dumps(row, indent=2) + "\n")
     return row
-
-
-def _read(path: Path) -> dict | None:
-    """A JSON file; None where there is none."""
-    try:
-        return json.loads(path.read_text()) if path.exists() else None
-    except (OSError, ValueError) as error:
-        raise MinicamError(f"{path} cannot be read ({error}); delete it to measure again") from None
 
 
 # -- the table and what it says

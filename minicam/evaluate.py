@@ -4,8 +4,8 @@
     python -m minicam.evaluate RUN --data DIR --split test  other images
 
 With --views 8 the probabilities are averaged over all flips and turns of an image. With --without lesion that is
-painted over: how much of the score is not the lesion's? With --split training --fold, of a run that was trained with
---fold, the images are those that it held out.
+painted over, and stage 2 gets the same crops as before: how much of the score is not the lesion's? With --split
+training --fold, of a run that was trained with --fold, the images are those that it held out.
 
 The images must be of the run's classes. Those of a folder of one's own are the classes of its training images, so it
 needs some of each, whatever the split that is evaluated; in which order they stand does not matter.
@@ -73,9 +73,13 @@ def evaluate(
         located = locate(first.network, whole, run.crop_rule(), "stage 1")
         averaged = probabilities_of(first.network, whole, "stage 1, turned", views, [located.probabilities])
         located = replace(located, probabilities=averaged)
-        box_iou = mean_box_iou(dataset, located.boxes)
+        if isinstance(dataset, Painted):  # the crops of the image as it is, or they would land elsewhere
+            as_it_is = loader_for(first.network, dataset.of, config, 1, workers, cache=cache)
+            unpainted = locate(first.network, as_it_is, run.crop_rule(), "stage 1, unpainted")
+            located = replace(located, boxes=unpainted.boxes, crops=unpainted.crops)
         close = loader_for(second.network, dataset, config, 2, workers, located.crops, cache)
         probabilities = probabilities_of(second.network, close, "stage 2", views)
+        box_iou = mean_box_iou(dataset, located.boxes)
         summary = summary_of(dataset, located, probabilities, box_iou, time.perf_counter() - started)
         summary |= {"views": views} if views > 1 else {}
         summary |= {"without": dataset.part} if isinstance(dataset, Painted) else {}

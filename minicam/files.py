@@ -11,6 +11,11 @@ from pathlib import Path
 
 from minicam import MinicamError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 def as_csv(header: Sequence, rows: Sequence[Sequence]) -> str:
     """Rows as CSV text with a header and plain line ends."""
@@ -35,6 +40,22 @@ def write_bytes(path: Path, data: bytes) -> None:
     finally:  # Ctrl-C included
         with suppress(OSError):
             temporary.unlink()  # it is there only where something failed
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the file's lock, and hold it. (Windows has none.)"""
+    if fcntl is None:
+        yield
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield  # closing the file gives the lock back
 
 
 @contextmanager

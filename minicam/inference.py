@@ -191,13 +191,19 @@ def learn_foreground(network: Network, loader: Loader, title: str = "") -> np.nd
 
 def mean_box_iou(dataset: Dataset, boxes: Any) -> float | None:
     """The mean IoU of boxes (N, 4) with the tight boxes of the lesion masks; None where there are no masks."""
+    overlaps = box_ious(dataset, boxes)
+    return float(np.mean(overlaps)) if overlaps else None
+
+
+def box_ious(dataset: Dataset, boxes: Any) -> list[float]:
+    """The IoU of each of boxes (N, 4) with the tight box of its image's lesion; images without a mask are left out."""
     overlaps = []
     for i, box in enumerate(boxes):
         mask = dataset.mask(i)
         truth = None if mask is None else cam.mask_box(mask, dataset.shape(i))
         if truth is not None:
             overlaps.append(cam.box_iou(tuple(box), truth))
-    return float(np.mean(overlaps)) if overlaps else None
+    return overlaps
 
 
 def summary_of(

@@ -58,6 +58,14 @@ def computer(device: str) -> dict:
     return {"machine": machine(), "device": device, "gpu": gpu, "precision": cuda.precision()}
 
 
+def read(path: Path) -> dict | None:
+    """What `write` wrote; None where there is no such file. MinicamError where it cannot be read."""
+    try:
+        return json.loads(path.read_text()) if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise MinicamError(f"{path} cannot be read ({error}); delete it to measure again") from None
+
+
 def place(path: Path) -> Path:
     """The path, once it is known that a file can be written there, in a new folder if need be: before it is measured
     what is to stand in it. MinicamError where not."""

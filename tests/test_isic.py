@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from minicam import MinicamError
 from minicam.data import isic
@@ -207,3 +208,23 @@ def test_the_real_images(real, split, counts):
         assert found.image(i).shape == (*found.shape(i), 3)
         assert 0 < found.mask(i).mean() < 1
         assert found.mask(i).shape == found.shape(i)
+
+
+@pytest.mark.real
+def test_the_copies_look_alike(real):
+    """What is fine in them correlates, at the best of a few shifts, as it does not in two pictures of two lesions."""
+
+    def fine(name):
+        (path,) = (real / "isic2017").glob(f"ISIC-2017_*_Data/{name}.jpg")
+        with Image.open(path) as image:
+            grey = np.log(np.asarray(image.convert("L").resize((48, 48), Image.Resampling.BOX), np.float32) + 10)
+        return (ndimage.gaussian_filter(grey, 0.6) - ndimage.gaussian_filter(grey, 2))[3:-3, 3:-3]
+
+    def likeness(a, b):
+        shifts = [(y, x) for y in range(-2, 3) for x in range(-2, 3)]
+        return max(np.corrcoef(a.ravel(), np.roll(b, shift, (0, 1)).ravel())[0, 1] for shift in shifts)
+
+    pairs = [(fine(a), fine(b)) for a, b in isic.COPIES.items()]
+    assert min(likeness(a, b) for a, b in pairs) > 0.65
+    others = [likeness(a, pairs[(i + 1) % len(pairs)][1]) for i, (a, _) in enumerate(pairs)]
+    assert np.mean(others) < 0.35

@@ -2,9 +2,9 @@
 
 import csv
 import json
-import shlex
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ import tiny
 from PIL import Image
 
 from minicam import evaluate
-from minicam.metrics import mean_auc
+from minicam.metrics import auc, mean_auc
 from minicam.reproduce import measure as measuring
 from minicam.reproduce.__main__ import main
 from minicam.reproduce.measure import choices_of
@@ -51,6 +51,22 @@ def table(finished, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def seeds(tmp_path_factory):
+    """Rows of several seeds, of images in a folder: the options that made them, and the folder."""
+    data, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for split, count in (("training", 8), ("validation", 6)):
+        for name, level in (("a", 60), ("b", 120)):
+            (data / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(level, level + 100, (20, 20, 3), np.uint8)
+                Image.fromarray(pixels).save(data / split / name / f"{i}.png")
+    out = tmp_path_factory.mktemp("seeds") / "rows"
+    given = ["--data", str(data), "--network", "small_gap", *tiny.options(epochs=1, limit=None, seed=None)]
+    assert main(["run", "two-stage1", "longer", *given, "--seeds", "0-2", "--out", str(out)]) == 0
+    return given, out
+
+
 def predictions(path):
     with path.open(newline="") as file:
         return [[float(cell) for cell in list(row.values())[1:]] for row in csv.DictReader(file)]
@@ -66,11 +82,10 @@ def test_each_row_can_be_run_and_is_compared_with_one_of_the_same_images():
         if row.how == "given":
             assert row.what in measuring.GIVEN, name
         if row.how == "average":
-            assert set(row.what.split(",")) <= ROWS.keys(), name
-        if row.beside:
-            other = ROWS[row.beside]
-            fold = [BASES[base].choices.get("fold") for base in (row.base, other.base)]
-            assert fold[0] == fold[1], name
+            assert {part.rstrip("'") for part in row.what.split(",")} <= ROWS.keys(), name
+        for other in row.beside:
+            assert other != name
+            assert BASES[row.base].choices.get("fold") == BASES[ROWS[other].base].choices.get("fold"), name
 
 
 def test_every_row_has_files_of_its_own():
@@ -84,12 +99,13 @@ def test_the_base_is_the_recipe_of_train_and_what_is_given_goes_before_it():
     assert replace(place.config("fold", 3), fold=None) == place.config("recipe", 3)
     assert place.config("fold", 0).fold == 1
     assert place.config("fine-tuned", 0).size == 112
-    assert Place(None, {"data": "images", "size": 64}).config("fine-tuned", 0).size == 64
+    assert Place(None, {"data": "images", "size": 64}).config("recipe", 0).size == 64
+    assert Place(None, {"data": "images", "size": 64}).config("fine-tuned", 0).size == 112
     assert place.config("from-scratch", 0).weights is None
 
 
 @pytest.mark.parametrize(
-    ("base", "rounded"), [("recipe", True), ("fine-tuned", False), ("fold-all-augmentation", False)]
+    ("base", "rounded"), [("recipe", True), ("fine-tuned", False), ("fold-free", False)]
 )
 def test_features_are_rounded_where_they_can_be_kept(base, rounded, tmp_path):
     given = {"data": "images"}
@@ -102,16 +118,21 @@ def test_features_are_rounded_where_they_can_be_kept(base, rounded, tmp_path):
 
 def test_a_row_says_how_it_came_about(out):
     record = json.loads((out / "recipe" / "seed0_stage1.json").read_text())
-    assert record["command"] == f"python -m minicam.reproduce run stage1 {shlex.join(OPTIONS)}"
+    assert record["command"].startswith("python -m minicam.reproduce run stage1 --size 16 --limit 15 ")
+    assert record["weights"] is None
+    assert [line["stage"] for line in record["trained"]] == [1, 2]  # stage2 was run before
+    assert {"date", "commit", "machine", "device"} <= record["trained"][0].keys()
     assert {"date", "commit", "machine", "device", "seconds"} <= record.keys()
     assert record["choices"]["augment"] == ["turn"]
     assert not {"data", "weights"} & record["choices"].keys()
 
 
 def test_the_places_of_a_machine_are_not_part_of_the_command():
-    arguments = ["stage1", "both", "--data", "/home/me/isic", "--out=x", "--cache-features", "c", "--epochs", "2"]
-    place = Place(None, arguments=arguments)
-    assert place.command("both") == "python -m minicam.reproduce run both --data ISIC --epochs 2"
+    given = {"data": "/home/me/isic", "weights": "/a/file", "epochs": 2, "square": False, "augment": ()}
+    place = Place(Path("x"), given | {"stage2_from": "stage1", "rates": {"CAM_fc": 2.0}}, cache=Path("c"))
+    expected = "python -m minicam.reproduce run both --data ISIC --epochs 2 --no-square --augment none"
+    assert place.command("both", 1) == f"{expected} --stage2-from stage1 --rates CAM_fc=2"
+    assert place.command("both", 7).startswith("python -m minicam.reproduce run both --data ISIC --seeds 7 ")
 
 
 def test_what_is_there_is_not_run_again(out, monkeypatch):
@@ -119,6 +140,7 @@ def test_what_is_there_is_not_run_again(out, monkeypatch):
         raise AssertionError
 
     monkeypatch.setattr(measuring, "HOW", dict.fromkeys(measuring.HOW, never))
+    monkeypatch.setattr(measuring, "train", never)
     assert main(["run", *RUN, *OPTIONS, "--seeds", "0", "--out", str(out)]) == 0
 
 
@@ -133,8 +155,9 @@ def test_a_row_that_was_lost_is_made_again_from_the_same_first_stage(out):
 
 
 def test_other_choices_are_refused_in_the_same_folder(out, capsys):
-    (out / "recipe" / "seed0_stage1.json").unlink()
     arguments = ["run", "stage1", *OPTIONS, "--lr", "0.5", "--seeds", "0", "--out", out]
+    assert "was made with lr 0.02, not 0.5" in tiny.refused(main, capsys, *arguments)
+    (out / "recipe" / "seed0_stage1.json").unlink()
     assert "has a run with --lr 0.02, not 0.5" in tiny.refused(main, capsys, *arguments)
 
 
@@ -161,8 +184,9 @@ def test_screened_stages_have_the_first_stage_of_their_base_and_choices_of_their
     for name in ("screen-middle", "screen-masks", "fold-start"):
         own, base = Run.open(out / "fold" / f"seed0_{name}"), Run.open(out / "fold" / "seed0")
         record = json.loads((out / "fold" / f"seed0_{name}.json").read_text())
-        assert record["choices"] == choices_of(base.config, ROWS[name])
+        assert record["choices"] == choices_of(own.config, ROWS["stage1"])
         assert own.config.fold == 1
+        assert (own.config.augment, own.config.epochs) == ((("turn",), 1) if name == "fold-start" else ((), 4))
         if ROWS[name].how == "region":
             assert own.checkpoint(1).read_bytes() == base.checkpoint(1).read_bytes()
     assert own.config.stage2_from == "start"
@@ -175,8 +199,7 @@ def test_kernels_make_the_same_rows(finished, tmp_path):
     rows = ("regression", "stage2", "longer")
     assert main(["run", *rows, *OPTIONS, "--seeds", "0", "--out", str(tmp_path), "--device", "emulator"]) == 0
     for name in rows:
-        (file,) = ROWS[name].files
-        mine, theirs = (predictions(out / ROWS[name].base / file.format("seed0")) for out in (tmp_path, finished))
+        mine, theirs = (predictions(*Place(out).files(name, 0)) for out in (tmp_path, finished))
         np.testing.assert_allclose(mine, theirs, atol=2e-3)
 
 
@@ -190,7 +213,7 @@ def test_every_row_has_its_figures_with_intervals(table, finished):
         assert row["seeds"] == [0], name
         assert row["low"] <= row["mean"] <= row["high"], name
         assert row["mean"] == pytest.approx((row["melanoma"] + row["seborrheic_keratosis"]) / 2), name
-        assert ("difference" in row) == (ROWS[name].beside in RUN), name
+        assert row["differences"].keys() == set(ROWS[name].beside) & set(RUN), name
         for figures in row["details"].values():
             assert len(figures) == 4, name
 
@@ -203,15 +226,18 @@ def test_the_figures_are_those_of_the_predictions(table, finished):
         padded = np.hstack([np.zeros((len(p), 1)), p])
         assert found[name]["mean"] == pytest.approx(mean_auc(dataset.labels, padded, (1, 2))["mean"])
     change = found["stage2"]["mean"] - found["stage1"]["mean"]
-    assert found["stage2"]["difference"]["mean"] == pytest.approx(change)
-    assert found["stage2"]["difference"]["from"] == "stage1"
+    assert found["stage2"]["differences"]["stage1"]["mean"] == pytest.approx(change)
+    assert found["stage2"]["differences"].keys() == {"stage1", "longer"}
 
 
 def test_maps_and_boxes_are_beside_the_rows_that_have_them(table):
     found = json.loads(table.read_text())
     assert found["screen-masks"]["box"]["kept"][0] == pytest.approx(1, abs=0.02)
-    assert found["screen-masks"]["box"]["iou"][0] > found["screen-middle"]["box"]["iou"][0]
-    assert found["stage2"]["region"].keys() == {"pointing", "iou", "inside", "deletion"}
+    assert found["screen-masks"]["box"].keys() == {"kept"}  # crops, of which no tight box is known
+    assert found["screen-middle"]["box"].keys() == {"iou", "kept"}
+    maps = {"pointing", "iou", "inside", "lesion", "deletion", "deletion_gain"}
+    assert found["stage2"]["region"].keys() == maps
+    assert found["screen-middle"]["region"]["deletion_gain"] == [0, 0, 0]
     assert 0 <= found["stage1"]["cam"]["inside"][0] <= 1
 
 
@@ -226,7 +252,39 @@ def test_the_page_has_every_row_and_the_pictures(table, finished):
     assert str(finished) not in text + table.read_text()
 
 
+def test_seeds_are_averaged_and_paired_with_the_next(seeds, tmp_path):
+    _, out = seeds
+    assert main(["report", "--out", str(out), "--results", str(tmp_path / "table.json")]) == 0
+    found = json.loads((tmp_path / "table.json").read_text())
+    dataset = open_data(Run.open(out / "recipe" / "seed0").config)[1]
+    each = [np.array(predictions(out / f"recipe/seed{seed}/predictions_stage1.csv"))[:, 0] for seed in range(3)]
+    alone = [auc(dataset.labels == 1, p) for p in each]
+    pairs = [auc(dataset.labels == 1, (each[seed] + each[(seed + 1) % 3]) / 2) for seed in range(3)]
+    assert found["stage1"]["each"] == pytest.approx(alone)
+    assert found["stage1"]["mean"] == pytest.approx(np.mean(alone))
+    assert found["two-stage1"]["each"] == pytest.approx(pairs)
+    assert found["two-stage1"]["differences"]["stage1"]["seeds"] == [0, 1, 2]
+    assert len(found["longer"]["seconds"]) == 3
+
+
+def test_seeds_of_other_choices_are_not_averaged(seeds, capsys, tmp_path):
+    given, out = seeds
+    out = shutil.copytree(out, tmp_path / "rows")
+    shutil.rmtree(out / "recipe" / "seed1")
+    (out / "recipe" / "seed1_stage1.json").unlink()
+    assert main(["run", "stage1", *given, "--lr", "0.3", "--seeds", "1", "--out", str(out)]) == 0
+    line = tiny.refused(main, capsys, "report", "--out", out, "--results", tmp_path / "table.json")
+    assert line.startswith("the seeds of row stage1 have other choices")
+
+
 # -- bad input
+
+
+def test_a_record_that_was_cut_off_is_told(out, capsys):
+    path = out / "recipe" / "seed0_stage1.json"
+    path.write_text(path.read_text()[:40])
+    for arguments in (["report"], ["run", "stage1", *OPTIONS, "--seeds", "0"]):
+        assert tiny.refused(main, capsys, *arguments, "--out", out).startswith(f"{path} cannot be read")
 
 
 @pytest.mark.parametrize(
@@ -234,6 +292,7 @@ def test_the_page_has_every_row_and_the_pictures(table, finished):
     [
         (["run", "stage3"], "there is no row 'stage3'; python -m minicam.reproduce list shows all"),
         (["run"], "the following arguments are required: ROW"),
+        (["run", "stage1", "--fold", "2"], "--fold is what the rows named fold- and screen- have; leave it out"),
         (["report", "--results", "page.md"], "--results is page.md; give a name that ends in .json"),
         (["report", "--out", "nowhere"], "nowhere has no finished row; make some with python -m minicam.reproduce run"),
         (["run", "stage1", "--seeds", "0", "--data", "nowhere"], "nowhere"),
@@ -250,6 +309,9 @@ def test_damaged_predictions_are_told(out, capsys, tmp_path):
     path.write_text("image_id,melanoma\n")
     line = tiny.refused(main, capsys, "report", "--out", out, "--results", tmp_path / "table.json")
     assert line.startswith(f"{path} does not hold predictions of these images")
+    path.unlink()
+    assert main(["run", "stage1", *OPTIONS, "--seeds", "0", "--out", str(out)]) == 0  # as it says
+    assert main(["report", "--out", str(out), "--results", str(tmp_path / "table.json")]) == 0
 
 
 def test_seeds_that_draw_other_images_are_not_averaged(out, capsys, tmp_path):

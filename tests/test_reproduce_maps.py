@@ -7,10 +7,10 @@ import tiny
 from minicam import cam
 from minicam.data import synthetic
 from minicam.data.loader import Loader
-from minicam.metrics import DELETED, auc, delete, deletion_area, sensitivity_at
+from minicam.metrics import DELETED, auc, calibration_error, delete, deletion_area, sensitivity_at
 from minicam.model import small_gap
-from minicam.reproduce.figures import aucs, details, difference, drawn_auc, redrawn
-from minicam.reproduce.maps import deletion_areas, figures_of_boxes, figures_of_maps, lesion_in, mean_of
+from minicam.reproduce.figures import aucs, calibrated_error, details, difference, drawn_auc, mean_of, redrawn
+from minicam.reproduce.maps import deletion_areas, lesion_in, values_of_boxes, values_of_maps
 
 DRAWN = synthetic.load("validation", count=6)
 
@@ -80,6 +80,13 @@ def test_deletion_begins_at_the_probability_of_the_image_as_it_is(network, monke
     np.testing.assert_allclose([curve[0] for curve in curves], expected, rtol=1e-5)
 
 
+def test_the_gain_is_over_the_middle_of_the_same_images(network):
+    found = values_of_maps(network, loader(network), cam.CropRule(), deletion=True)
+    blind = values_of_maps(network, loader(network), cam.CropRule(region="middle"), deletion=True)
+    np.testing.assert_allclose(found["deletion_gain"], np.subtract(blind["deletion"], found["deletion"]))
+    assert blind["deletion_gain"] == [0] * 6
+
+
 # -- lesions in images and in crops
 
 
@@ -98,32 +105,35 @@ def test_a_crop_of_less_than_a_pixel_of_the_mask_has_one(monkeypatch):
 
 def test_whole_images_as_crops_have_the_figures_of_whole_images(network):
     rule = cam.CropRule(region="predicted")
-    one, other = (figures_of_maps(network, loader(network, boxes), rule) for boxes in (None, whole(DRAWN)))
-    assert one.keys() == {"pointing", "iou", "inside"}
+    one, other = (values_of_maps(network, loader(network, boxes), rule) for boxes in (None, whole(DRAWN)))
+    assert one.keys() == {"pointing", "iou", "inside", "lesion"}
+    np.testing.assert_allclose(one["lesion"], [DRAWN.mask(i).mean() for i in range(6)])
     for name, values in one.items():
         np.testing.assert_allclose(values, other[name], rtol=1e-6)
 
 
 def test_boxes_around_the_masks_are_right_and_keep_all():
     boxes = np.array([cam.mask_box(DRAWN.mask(i), DRAWN.shape(i)) for i in range(len(DRAWN))])
-    found = figures_of_boxes(DRAWN, boxes, whole(DRAWN))
-    assert found == {"iou": [1, 1, 1], "kept": [1, 1, 1]}
+    found = values_of_boxes(DRAWN, boxes, whole(DRAWN))
+    assert found == {"iou": [1] * 6, "kept": [1] * 6}
     halves = boxes.copy()
     halves[:, 2] = (boxes[:, 0] + boxes[:, 2]) // 2
-    found = figures_of_boxes(DRAWN, halves, halves)
-    assert 0.3 < found["kept"][0] < 0.7
-    assert 0.4 < found["iou"][0] < 0.6
+    found = values_of_boxes(DRAWN, halves, halves)
+    assert 0.3 < np.mean(found["kept"]) < 0.7
+    assert 0.4 < np.mean(found["iou"]) < 0.6
+    assert values_of_boxes(DRAWN, None, halves) == {"kept": found["kept"]}
 
 
 def test_without_masks_there_are_no_figures(network):
     plain = tiny.pictures([np.full((20, 20, 3), 9 * i, np.uint8) for i in range(4)])
-    found = figures_of_maps(network, loader(network, dataset=plain), cam.CropRule())
-    assert found == {"pointing": None, "iou": None, "inside": None}
-    assert figures_of_boxes(plain, whole(plain), whole(plain)) == {"iou": None, "kept": None}
+    found = values_of_maps(network, loader(network, dataset=plain), cam.CropRule())
+    assert found == {"pointing": [], "iou": [], "inside": [], "lesion": []}
+    assert values_of_boxes(plain, whole(plain), whole(plain)) == {"iou": [], "kept": []}
+    assert mean_of([[], []]) is None
 
 
 def test_a_mean_has_its_interval(rng):
-    mean, low, high = mean_of(rng.standard_normal(400) + 3)
+    mean, low, high = mean_of([rng.standard_normal(400) + 3])
     assert low < mean < high
     assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.25)
 
@@ -170,3 +180,17 @@ def test_details_are_means_over_seeds_with_intervals(scores):
     value, low, high = found["b"]["sensitivity_at_specificity_0.9"]
     assert value == pytest.approx(np.mean([sensitivity_at(dataset.labels == 1, p[:, 1]) for p in each]))
     assert low <= value <= high
+
+
+def test_the_mean_of_seeds_is_that_of_each_image_first():
+    mean, low, high = mean_of([[0.0, 1.0] * 50, [1.0, 0.0] * 50])
+    assert (mean, low, high) == (0.5, 0.5, 0.5)
+
+
+def test_calibrated_scores_have_an_error_of_about_that_size(rng):
+    dataset = tiny.pictures(np.zeros((600, 2, 2, 3), np.uint8))
+    p = rng.random((600, 3))
+    labels = np.where(rng.random(600) < p[:, 1], 1, 0)
+    mean, high = calibrated_error(dataset, [p])["b"]
+    assert 0 < calibration_error(labels == 1, p[:, 1]) < high
+    assert 0.02 < mean < high < 0.1

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -13,7 +15,7 @@ import tiny
 
 from minicam import MinicamError
 from minicam.config import Config
-from minicam.files import as_csv, write_text
+from minicam.files import as_csv, locked, write_text
 from minicam.inference import Located
 from minicam.run import Run, new_folder, predictions_csv
 
@@ -169,3 +171,13 @@ def test_a_file_that_cannot_be_replaced_stays_as_it_was(tmp_path, monkeypatch):
         write_text(path, "new")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_lock_is_held_by_one_process_at_a_time(tmp_path):
+    path = tmp_path / "new" / "lock"
+    with locked(path):
+        code = "import sys, pathlib, minicam.files\nwith minicam.files.locked(pathlib.Path(sys.argv[1])): print('in')"
+        other = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            other.wait(timeout=2)
+    assert other.communicate(timeout=30)[0] == "in\n"

@@ -126,6 +126,8 @@ def test_a_run_is_scored_without_a_part(small_run, tmp_path, capsys):
     assert evaluate.main(f"{small_run} --split test --limit 6 --out {plain}".split()) == 0
     name = "predictions_stage1.csv"
     assert (out / name).read_bytes() != (plain / name).read_bytes()
+    boxes = [(folder / "boxes.csv").read_text().splitlines() for folder in (out, plain)]
+    assert [line.split(",")[3:] for line in boxes[0]] == [line.split(",")[3:] for line in boxes[1]]  # not the class
     assert (out / name).read_text().splitlines()[1].split(",")[0] == synthetic.load("test", 0).ids[0]
 
 

@@ -5,17 +5,20 @@
     python -m minicam.reproduce report                              results/isic2017.json, .md and pictures
 
 What a row needs is run first, what is there is not run again, and what was stopped goes on. The options of
-minicam.train go before those of the recipes: `--epochs 1 --limit 100` for a quick look.
+minicam.train go before the recipe's (`--limit 100` for a quick look), but not before what a row is about.
 """
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from minicam import MinicamError, device, results
 from minicam.choices import add_choices, given_choices
 from minicam.cli import HelpFormatter, Parser, command
+from minicam.config import Config
 from minicam.controls import seeds_of
+from minicam.files import locked
 from minicam.fit import Interrupted
 from minicam.reproduce.measure import measure
 from minicam.reproduce.place import Place
@@ -38,18 +41,25 @@ def show(options: dict) -> None:
 
 
 def run(options: dict) -> None:
-    """Run rows, one after the other, seed by seed."""
+    """Run rows, one after the other, seed by seed. Other processes may run rows of other folders at the same time."""
     on = device.prepare(**options)
     given, cache = given_choices(options), options["cache_features"]
+    if "fold" in given:
+        raise MinicamError("--fold is what the rows named fold- and screen- have; leave it out")
     given.pop("float16_features", None)  # as each row can have it
-    place = Place(options["out"], given, options["workers"], on, cache, options["arguments"])
+    place = Place(options["out"], given, options["workers"], on, cache)
     pairs = [(name, seed) for name in options["rows"] for seed in options["seeds"] or BASES[ROWS[name].base].seeds]
+    checked: list[Config] = []
     for name, seed in pairs:
-        config = place.config(ROWS[name].base, seed)
-        check(config, on, cache if config.float16_features else None)
+        base = place.config(ROWS[name].base, seed)
+        for config in (base, replace(base, **ROWS[name].choices)):
+            if config not in checked:
+                check(config, on, cache if config.float16_features else None)
+                checked.append(config)
     try:
         for name, seed in pairs:
-            record = measure(name, seed, place)
+            with locked(place.folder(ROWS[name].base, seed).with_suffix(".lock")):
+                record = measure(name, seed, place)
             print(f"{name}, seed {seed}: {record['seconds']:.0f} s", flush=True)
     except (Interrupted, KeyboardInterrupt):
         print("stopped; continue with the same command", file=sys.stderr)
@@ -99,11 +109,10 @@ def parser() -> argparse.ArgumentParser:
 @command
 def main(argv: list[str] | None = None) -> None:
     """The command."""
-    arguments = sys.argv[1:] if argv is None else argv
-    options = vars(parser().parse_args(arguments))
+    options = vars(parser().parse_args(argv))
     if options.get("results", RESULTS).suffix != ".json":
         raise MinicamError(f"--results is {options['results']}; give a name that ends in .json: a page goes beside it")
-    options["function"](options | {"arguments": arguments[1:], "resume": None})
+    options["function"](options | {"resume": None})
 
 
 if __name__ == "__main__":

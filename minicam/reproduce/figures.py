@@ -41,7 +41,9 @@ def read_predictions(path: Path, dataset: Dataset) -> np.ndarray:
         for task in dataset.tasks:
             p[:, dataset.classes.index(task)] = [float(rows[name][task]) for name in dataset.ids]
     except (OSError, KeyError, ValueError, TypeError) as error:
-        raise MinicamError(f"{path} does not hold predictions of these images ({error!r}); run its row again") from None
+        raise MinicamError(
+            f"{path} does not hold predictions of these images ({error!r}); delete it, and run its row again"
+        ) from None
     return p
 
 
@@ -55,6 +57,11 @@ def aucs(dataset: Dataset, scores: Sequence[np.ndarray]) -> dict:
 
     scores  a seed each, (N, K)
     """
+    taken = {"mean", "low", "high", "each"} & set(dataset.tasks)
+    if taken:
+        raise MinicamError(f"a class is named {taken.pop()}, as a figure of the table is; give it another name")
+    if mean_auc(dataset.labels, scores[0], [dataset.classes.index(task) for task in dataset.tasks])["mean"] is None:
+        raise MinicamError(f"the {dataset.split} images lack a class, so there is no AUC; take more of them")
     numbers = {task: [dataset.classes.index(task)] for task in dataset.tasks}
     numbers["mean"] = [k for (k,) in numbers.values()]
     found: dict = {}
@@ -100,6 +107,33 @@ def details(dataset: Dataset, scores: Sequence[np.ndarray]) -> dict[str, dict[st
             for i, name in enumerate(DETAILS)
         }
     return found
+
+
+def calibrated_error(dataset: Dataset, scores: Sequence[np.ndarray], draws: int = 200) -> dict[str, list[float]]:
+    """For each task the calibration error that scores would have if they were right: its mean and its 97.5 % point.
+
+    With few images in a bin even the shares of calibrated scores are off. The bootstrap does not see that.
+    """
+    rng, found = np.random.default_rng(0), {}
+    for task in dataset.tasks:
+        columns = [p[:, dataset.classes.index(task)] for p in scores]
+        errors = [
+            np.mean([calibration_error(rng.random(len(column)) < column, column) for column in columns])
+            for _ in range(draws)
+        ]
+        found[task] = [float(np.mean(errors)), float(np.percentile(errors, 97.5))]
+    return found
+
+
+def mean_of(each: Sequence[Sequence[float]]) -> list[float] | None:
+    """The mean of what was measured on N images by each of S seeds (S, N), and the ends of its 95 % interval.
+
+    None where there are none.
+    """
+    values = np.mean(each, axis=0)
+    if not values.size:
+        return None
+    return [float(values.mean()), *interval(lambda v: float(v.mean()), values)]
 
 
 def reliabilities(dataset: Dataset, scores: Sequence[np.ndarray]) -> dict[str, list[list[float]]]:

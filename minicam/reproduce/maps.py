@@ -1,6 +1,6 @@
 """How well maps and boxes find the lesions of a set of images, and whether what a map shows is what counts.
 
-Images without a mask are left out; where there are none with one, the figures are None.
+Images without a mask are left out.
 """
 
 from dataclasses import fields, replace
@@ -11,41 +11,47 @@ from minicam import cam
 from minicam.backend import to_cpu, to_device
 from minicam.data import Dataset, limit
 from minicam.data.loader import Loader
-from minicam.inference import locate_batches
-from minicam.metrics import DELETED, delete, deletion_area, interval, map_figures
+from minicam.inference import box_ious, locate_batches
+from minicam.metrics import DELETED, delete, deletion_area, map_figures
 from minicam.model import Network
 from minicam.ops import softmax_loss
 
-DELETION_IMAGES = 150  # each is looked at once for every share that is deleted
+DELETION_IMAGES = 100  # each is looked at once for every share that is deleted
 
-Figures = dict[str, list[float] | None]  # the mean over images, and the ends of its 95 % interval
+Values = dict[str, list[float]]  # one for each image
 
 
-def figures_of_maps(network: Network, loader: Loader, rule: cam.CropRule, deletion: bool = False) -> Figures:
+def values_of_maps(network: Network, loader: Loader, rule: cam.CropRule, deletion: bool = False) -> Values:
     """The `metrics.map_figures` of the map that the rule looks at, in what the loader shows: images, or crops.
 
-    deletion  whether to measure the deletion curve, too: of the predicted class's probability, for some of the images
+    Beside them "lesion", the lesion's share of what is shown, which is what a map that knows nothing would have inside.
+
+    deletion  whether to measure the deletion curve, too, of the predicted class's probability, for some of the images:
+              its area, and by how much it is below that of the map `middle`, which knows nothing either
     """
-    rows, dataset = [], loader.dataset
+    found: Values = {name: [] for name in ("pointing", "iou", "inside", "lesion")}
+    dataset = loader.dataset
     for indices, _, heats, _ in locate_batches(network, loader, rule, f"maps of {rule.region}"):
         for i, heat in zip(indices, heats, strict=True):
             lesion = lesion_in(dataset, i, None if loader.boxes is None else loader.boxes[i])
             if lesion is not None:
-                rows.append(map_figures(heat, lesion, rule.threshold))
-    found = {name: mean_of(np.array([row[name] for row in rows])) for name in ("pointing", "iou", "inside")}
-    return found | {"deletion": mean_of(deletion_areas(network, loader, rule))} if deletion else found
+                values = map_figures(heat, lesion, rule.threshold) | {"lesion": float(lesion.mean())}
+                for name, value in values.items():
+                    found[name].append(value)
+    if deletion:
+        areas, blind = (deletion_areas(network, loader, r) for r in (rule, replace(rule, region="middle")))
+        found |= {"deletion": areas.tolist(), "deletion_gain": (blind - areas).tolist()}
+    return found
 
 
-def figures_of_boxes(dataset: Dataset, boxes: np.ndarray, crops: np.ndarray) -> Figures:
-    """IoU of boxes (N, 4) with the boxes of the lesions' masks, and the share of a lesion that is kept in its crop."""
-    overlaps, kept = [], []
-    for i, (box, crop) in enumerate(zip(boxes, crops, strict=True)):
+def values_of_boxes(dataset: Dataset, boxes: np.ndarray | None, crops: np.ndarray) -> Values:
+    """IoU of tight boxes (N, 4), where given, with those of the lesions' masks; a lesion's share kept in its crop."""
+    kept = []
+    for i, crop in enumerate(crops):
         mask = dataset.mask(i)
-        truth = None if mask is None else cam.mask_box(mask, dataset.shape(i))
-        if truth is not None:
-            overlaps.append(cam.box_iou(tuple(box), truth))
-            kept.append(lesion_in(dataset, i, crop).sum() / mask.sum())
-    return {"iou": mean_of(np.array(overlaps)), "kept": mean_of(np.array(kept))}
+        if mask is not None and mask.any():
+            kept.append(float(lesion_in(dataset, i, crop).sum() / mask.sum()))
+    return ({} if boxes is None else {"iou": box_ious(dataset, boxes)}) | {"kept": kept}
 
 
 def lesion_in(dataset: Dataset, i: int, box: np.ndarray | None) -> np.ndarray | None:
@@ -79,10 +85,3 @@ def deletion_areas(network: Network, loader: Loader, rule: cam.CropRule) -> np.n
             curves.append(to_cpu(p)[np.arange(len(left)), found.classes])
         areas += [deletion_area(curve) for curve in np.transpose(curves)]
     return np.array(areas)
-
-
-def mean_of(values: np.ndarray) -> list[float] | None:
-    """The mean of values (N,), and the ends of its 95 % interval; None where there are none."""
-    if not len(values):
-        return None
-    return [float(values.mean()), *interval(lambda v: float(v.mean()), values)]

@@ -8,6 +8,7 @@
 All of it can be stopped and called again. A base's stage 1 is trained once, and shared by the rows of that base.
 """
 
+import hashlib
 import json
 import shutil
 import time
@@ -24,34 +25,41 @@ from minicam.data import Dataset, augment
 from minicam.evaluate import evaluate
 from minicam.inference import Located, loader_for, locate
 from minicam.model import Network
-from minicam.reproduce.maps import figures_of_boxes, figures_of_maps
-from minicam.reproduce.place import Place
+from minicam.reproduce.maps import values_of_boxes, values_of_maps
+from minicam.reproduce.place import WHERE, Place
 from minicam.reproduce.regression import classify
-from minicam.reproduce.rows import ROWS, Row
+from minicam.reproduce.rows import ROWS, Row, next_seed
 from minicam.run import Run, digest
 from minicam.shortcuts import Painted
 from minicam.train import build, first_stage, open_data, second_stage, train
 from minicam.weights import checkpoint
 
-VIEWS = len(augment.VIEWS)
+ZHOU = cam.CropRule(threshold=0.2)  # the map of the predicted class, cut as Zhou et al. do
 
 
 def measure(name: str, seed: int, place: Place) -> dict:
-    """The record of a row, from its file, or made now."""
-    path = place.record(name, seed)
-    if path.exists():
-        return json.loads(path.read_text())
-    row = ROWS[name]
+    """The record of a row, from its file, or made now. MinicamError where the file is of other choices."""
+    row, path = ROWS[name], place.record(name, seed)
+    config = place.config(row.base, seed)
+    about = {"choices": choices_of(config, row), "rounded_features": config.float16_features}
+    record = results.read(path)
+    if record is not None:
+        was, now = ({**r["choices"], "rounded_features": r["rounded_features"]} for r in (record, about))
+        other = [f"{key} {was.get(key)}, not {now[key]}" for key in now if was.get(key) != now[key]]
+        if other:
+            raise MinicamError(f"{path} was made with {other[0]}; choose another folder with --out")
+        if all(file.exists() for file in place.files(name, seed)):
+            return record
     started = time.perf_counter()
-    run = continued(place.folder(row.base, seed), place.config(row.base, seed))
-    found = HOW[row.how](name, row, run, place if run.config.float16_features else replace(place, cache=None))
+    run = continued(place.folder(row.base, seed), config)
+    found = HOW[row.how](name, row, run, place if config.float16_features else replace(place, cache=None))
     record = {
-        **results.about(place.command(name)),
+        **results.about(place.command(name, seed)),
         **results.computer(place.on),
-        "trained": run.trained_by() + Run(beside(run, name), run.config).trained_by(),
-        "choices": choices_of(run.config, row),
-        "rounded_features": run.config.float16_features,
-        "images": digest([open_data(run.config)[1]]),
+        "trained": run.trained_by() + Run(beside(run, name), config).trained_by(),
+        **about,
+        "weights": weights_of(config),
+        "images": digest([open_data(config)[1]]),
         "seconds": round(time.perf_counter() - started, 1),
         **found,
     }
@@ -60,10 +68,17 @@ def measure(name: str, seed: int, place: Place) -> dict:
 
 
 def choices_of(config: Config, row: Row) -> dict:
-    """All that changes a row's numbers, but for where files are."""
-    places = ("data", "weights", "seed", "layout")
+    """All that changes a row's numbers, but for its seed and where files are."""
     chosen = json.loads(replace(config, **row.choices).text())
-    return {name: value for name, value in chosen.items() if name not in places}
+    return {name: value for name, value in chosen.items() if name not in (*WHERE, "seed")}
+
+
+def weights_of(config: Config) -> dict | None:
+    """The name and the SHA-256 of the file that training started from; None where it started from nothing."""
+    if config.weights is None:
+        return None
+    data = Path(config.weights).read_bytes()
+    return {"name": Path(config.weights).name, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 # -- what rows do: each gets its name, itself, the base's run and the place, and returns what goes into its record
@@ -73,8 +88,7 @@ def first(name: str, row: Row, run: Run, place: Place) -> dict:
     """Stage 1 on whole images."""
     network, datasets, _, seconds = stage1(run, place)
     look = loader_for(network, datasets[1], run.config, 1, place.workers, cache=place.cache)
-    predicted = replace(run.config.crop_rule, region="predicted")
-    return {"training_seconds": seconds, "cam": figures_of_maps(network, look, predicted, deletion=True)}
+    return {"training_seconds": seconds, "cam": values_of_maps(network, look, ZHOU, deletion=True)}
 
 
 def both(name: str, row: Row, run: Run, place: Place) -> dict:
@@ -98,33 +112,32 @@ def region(name: str, row: Row, run: Run, place: Place) -> dict:
 
 def given(name: str, row: Row, run: Run, place: Place) -> dict:
     """A second stage with crops that no map has shown."""
+    crops = GIVEN[row.what](run, place)
     network, datasets, _, _ = stage1(run, place)
     own = continued(beside(run, name), replace(run.config, **row.choices))
-    crops = tuple(GIVEN[row.what](run, dataset, place) for dataset in datasets)
     if run.config.stage2_from == "start" and row.what != "whole":
         network = build(run.config, len(datasets[0].classes), on=place.on)
     _, seconds = second_stage(own, network, datasets, crops, place.workers, place.cache)
     look = loader_for(network, datasets[1], own.config, 2, place.workers, crops[1], place.cache)
-    found = {"cam": figures_of_maps(network, look, replace(own.config.crop_rule, region="predicted"))}
-    boxes = {} if crops[1] is None else {"box": figures_of_boxes(datasets[1], crops[1], crops[1])}
-    return {"training_seconds": seconds, **found, **boxes}
+    boxes = {} if crops[1] is None else {"box": values_of_boxes(datasets[1], None, crops[1])}
+    return {"training_seconds": seconds, "cam": values_of_maps(network, look, ZHOU), **boxes}
 
 
 def views(name: str, row: Row, run: Run, place: Place) -> dict:
     """Both stages scored over all flips and turns."""
-    return evaluated(run, place, open_data(run.config)[1], f"evaluation_validation_views_{VIEWS}", VIEWS)
+    return evaluated(run, place, open_data(run.config)[1], "views", len(augment.VIEWS))
 
 
 def without(name: str, row: Row, run: Run, place: Place) -> dict:
     """Both stages scored with a part of the images painted over."""
-    painted = Painted.over(open_data(run.config)[1], row.what)
-    return evaluated(run, place, painted, f"evaluation_validation_without_{row.what}")
+    return evaluated(run, place, Painted.over(open_data(run.config)[1], row.what), f"without-{row.what}")
 
 
 def average(name: str, row: Row, run: Run, place: Place) -> dict:
-    """The rows named in `row.what`, whose predictions are averaged."""
+    """The rows named in `row.what`, whose predictions are averaged; one with a ' is that of the next seed."""
     for part in row.what.split(","):
-        measure(part, run.config.seed, place)
+        seed = next_seed(row.base, run.config.seed) if part.endswith("'") else run.config.seed
+        measure(part.rstrip("'"), seed, place)
     return {}
 
 
@@ -180,47 +193,50 @@ def own_maps(run: Run, place: Place) -> dict:
     located = locate(first, whole, rule)
     close = loader_for(second, dataset, config, 2, place.workers, located.crops, place.cache)
     return {
-        "region": figures_of_maps(first, whole, rule, deletion=True),
-        "box": figures_of_boxes(dataset, located.boxes, located.crops),
-        "cam": figures_of_maps(second, close, replace(rule, region="predicted")),
+        "region": values_of_maps(first, whole, rule, deletion=True),
+        "box": values_of_boxes(dataset, located.boxes, located.crops),
+        "cam": values_of_maps(second, close, ZHOU),
     }
 
 
 def evaluated(run: Run, place: Place, dataset: Dataset, name: str, views: int = 1) -> dict:
-    """What `minicam.evaluate` makes of a run, of which both stages are finished first, in a folder within its own."""
+    """What `minicam.evaluate` makes of a run, of which both stages are finished first, in a folder beside its own."""
     if not (run.folder / "summary.json").exists():
         train(run, place.workers, place.on, place.cache)
-    if not (run.folder / name / "summary.json").exists():  # the row of the other stage has it made, too
-        evaluate(run, dataset, run.folder / name, place.workers, place.on, views, place.cache)
+    out = beside(run, name)
+    if not (out / "summary.json").exists():  # the row of the other stage has it made, too
+        shutil.rmtree(out, ignore_errors=True)  # of a process that was killed
+        evaluate(run, dataset, out, place.workers, place.on, views, place.cache)
     return {}
 
 
-def whole(run: Run, dataset: Dataset, place: Place) -> None:
+Crops = tuple[np.ndarray | None, np.ndarray | None]  # (N, 4) of the training and the validation images; None: whole
+
+
+def whole(run: Run, place: Place) -> Crops:
     """No crops."""
+    return None, None
 
 
-def masks(run: Run, dataset: Dataset, place: Place) -> np.ndarray:
-    """Crops (N, 4) around the lesions' masks, as the rule of the run would make them of boxes; MinicamError without."""
-    rule, crops = run.config.crop_rule, []
-    for i in range(len(dataset)):
-        mask = dataset.mask(i)
-        box = None if mask is None else cam.mask_box(mask, dataset.shape(i))
-        if box is None:
-            raise MinicamError(f"{dataset.ids[i]} has no mask to crop by; put the masks where README.md says")
-        crops.append(cam.adjust_box(box, dataset.shape(i), rule.padding, rule.minimum, rule.square))
-    return np.array(crops)
+def masks(run: Run, place: Place) -> Crops:
+    """Crops around the lesions' masks, as the rule of the run makes them of boxes. MinicamError without masks."""
+    rule, found = run.config.crop_rule, []
+    for dataset in open_data(run.config):
+        crops = []
+        for i in range(len(dataset)):
+            mask = dataset.mask(i)
+            box = None if mask is None else cam.mask_box(mask, dataset.shape(i))
+            if box is None:
+                raise MinicamError(f"{dataset.ids[i]} has no mask to crop by; put the masks where README.md says")
+            crops.append(cam.adjust_box(box, dataset.shape(i), rule.padding, rule.minimum, rule.square))
+        found.append(np.array(crops))
+    return tuple(found)
 
 
-def dealt(run: Run, dataset: Dataset, place: Place) -> np.ndarray:
-    """The run's crops (N, 4), each given to another image."""
-    crops = run.read_crops(dataset)
-    if crops is None:
-        raise MinicamError(f"{run.folder} has no boxes.csv; run the row of its first stage again")
-    return shuffled(dataset, crops, run.config.seed)
+def dealt(run: Run, place: Place) -> Crops:
+    """The run's own crops, each given to another image."""
+    _, datasets, _, _ = stage1(run, place)
+    return tuple(shuffled(dataset, run.read_crops(dataset), run.config.seed) for dataset in datasets)
 
 
-GIVEN: dict[str, Callable[[Run, Dataset, Place], np.ndarray | None]] = {
-    "whole": whole,
-    "masks": masks,
-    "shuffled": dealt,
-}
+GIVEN: dict[str, Callable[[Run, Place], Crops]] = {"whole": whole, "masks": masks, "shuffled": dealt}

@@ -1,17 +1,14 @@
 """Where rows are run: the folder of all of them, and what the command line chose before the recipes."""
 
-import argparse
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from minicam.config import Config, make
 from minicam.data import augment
-from minicam.reproduce.rows import BASES, ROWS
+from minicam.reproduce.rows import BASES, ROWS, next_seed
 
-# Options that say where, and not what.
-WHERE = ("out", "data", "weights", "cache-features", "threads", "workers", "seeds")
+WHERE = ("data", "weights", "layout")  # choices that say where, and not what
 
 
 @dataclass(frozen=True)
@@ -19,9 +16,9 @@ class Place:
     """Where rows are run, and with what.
 
     out        the folder of all rows
-    given      choices of the command line, before those of the bases: the data, the weights, ...
+    given      choices of the command line: the data, the weights, ..., before the recipe's, and behind what a base or
+               a row is about
     cache      the folder to keep features in; None: nowhere
-    arguments  the command line, for the records
     """
 
     out: Path
@@ -29,13 +26,10 @@ class Place:
     workers: int = 2
     on: str = "cpu"
     cache: Path | None = None
-    arguments: Sequence[str] = ()
 
     def config(self, base: str, seed: int) -> Config:
         """The configuration of a base's run. Features are rounded, so that they can be kept, where that can be."""
-        choices = BASES[base].choices
-        none = {"weights": "none"} if choices.get("weights") == "none" else {}  # given weights are where they are
-        config = make(**choices | self.given | none, seed=seed)
+        config = make(**self.given | BASES[base].choices, seed=seed)
         frozen = config.train_from not in (None, "block1_conv1")
         fixed = all(name in augment.FIXED for name in config.augment)
         return replace(config, float16_features=self.cache is not None and frozen and fixed)
@@ -48,12 +42,25 @@ class Place:
         """The file that says that a row is done."""
         return self.out / ROWS[name].base / f"seed{seed}_{name}.json"
 
-    def command(self, name: str) -> str:
+    def files(self, name: str, seed: int) -> list[Path]:
+        """The predictions that are averaged."""
+        row = ROWS[name]
+        seeds = {"here": f"seed{seed}", "next": f"seed{next_seed(row.base, seed)}"}
+        return [self.out / row.base / file.format(**seeds) for file in row.files]
+
+    def command(self, name: str, seed: int) -> str:
         """The command line that makes a row on any machine: without the places of this one."""
-        places = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        for option in WHERE:
-            places.add_argument(f"--{option}")
-        known, rest = places.parse_known_args(list(self.arguments))
-        data = ["--data", "ISIC"] if known.data else []
-        what = [text for text in rest if text not in ROWS]
-        return shlex.join(["python", "-m", "minicam.reproduce", "run", name, *data, *what])
+        base = ROWS[name].base
+        words = ["run", name, *(["--data", "ISIC"] if "data" in self.given else [])]
+        words += [] if seed in BASES[base].seeds else ["--seeds", str(seed)]
+        for choice, value in self.given.items():
+            flag = choice.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            elif isinstance(value, dict):
+                words += [f"--{flag}", ",".join(f"{layer}={factor:g}" for layer, factor in value.items()) or "none"]
+            elif isinstance(value, tuple):
+                words += [f"--{flag}", ",".join(value) or "none"]
+            elif choice not in WHERE:
+                words += [f"--{flag}", str(value)]
+        return shlex.join(["python", "-m", "minicam.reproduce", *words])

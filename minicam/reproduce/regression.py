@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from minicam import MinicamError
 from minicam.backend import to_cpu
 from minicam.config import Config
 from minicam.data import Dataset, limit
 from minicam.inference import learn_foreground, loader_for, locate
+from minicam.metrics import mean_auc
 from minicam.model import Network
 from minicam.reproduce.place import Place
 from minicam.train import FOREGROUND_IMAGES, build
@@ -21,13 +23,13 @@ def classify(
     """Probabilities (N, K) of the second data set's images, learned from the first; and what was found on the way:
 
     C                          chosen by cross-validation over shuffled folds
-    cross_validated            the AUC there, in the mean over the classes, each against the rest
+    cross_validated            the mean AUC of the training images there, each scored when it was held out
     cross_validated_in_blocks  the same over folds of images that follow each other: neighbours are from one source
 
     parts  what of the features is used, see `means`; each feature is scaled to deviation 1
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -42,14 +44,11 @@ def classify(
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     search = GridSearchCV(classifier, {"logisticregression__C": C}, cv=folds, scoring="roc_auc_ovr")
     search.fit(learning, datasets[0].labels)
-    blocks = cross_val_score(
-        search.best_estimator_, learning, datasets[0].labels, cv=StratifiedKFold(5), scoring="roc_auc_ovr"
-    )
-    found = {
-        "C": float(search.best_params_["logisticregression__C"]),
-        "cross_validated": float(search.best_score_),
-        "cross_validated_in_blocks": float(blocks.mean()),
-    }
+    labels, tasks = datasets[0].labels, [datasets[0].classes.index(task) for task in datasets[0].tasks]
+    found = {"C": float(search.best_params_["logisticregression__C"])}
+    for name, cv in (("cross_validated", folds), ("cross_validated_in_blocks", StratifiedKFold(5))):
+        p = cross_val_predict(search.best_estimator_, learning, labels, cv=cv, method="predict_proba")
+        found[name] = mean_auc(labels, p, tasks)["mean"]
     return search.predict_proba(scored), found
 
 
@@ -84,4 +83,7 @@ def means(
                         columns[name].append(to_cpu(x.mean((1, 2))))
                 if i < top:
                     x = network.layers[i].forward(x)
+    missing = [name for name, rows in columns.items() if not rows]
+    if missing:
+        raise MinicamError(f"there is no {missing[0]} to be had from {config.train_from} on; name a lower --train-from")
     return np.sqrt(np.concatenate([np.concatenate(rows) for rows in columns.values()], 1))

@@ -13,18 +13,26 @@ class Base:
     seeds: tuple[int, ...] = (0,)
 
 
+FOLD = {"fold": 1}
+SMALL = {"size": 112, "train_from": "block1_conv1"}
 BASES = {
     "frozen": Base(),
     "recipe": Base(seeds=(0, 1, 2)),
-    "fold": Base({"fold": 1}),
-    "fold-no-augmentation": Base({"fold": 1, "augment": ()}),
-    "fold-flips": Base({"fold": 1, "augment": ("flip", "turn")}),
-    "fold-all-augmentation": Base({"fold": 1, "augment": ("flip", "rotate", "crop", "scale", "colour")}),
-    "fold-slow": Base({"fold": 1, "lr": 1e-4}),
-    "fold-fast": Base({"fold": 1, "lr": 1.6e-3}),
-    "fine-tuned": Base({"size": 112, "train_from": "block1_conv1"}),
-    "from-scratch": Base({"size": 112, "train_from": "block1_conv1", "weights": "none", "lr": 0.01}),
+    "fold": Base(FOLD),
+    "fold-plain": Base({**FOLD, "augment": ()}),
+    "fold-flips": Base({**FOLD, "augment": ("flip", "turn")}),
+    "fold-free": Base({**FOLD, "augment": ("flip", "rotate", "crop", "scale", "colour")}),
+    "fold-slow": Base({**FOLD, "lr": 1e-4}),
+    "fold-fast": Base({**FOLD, "lr": 1.6e-3}),
+    "fine-tuned": Base(SMALL),
+    "from-scratch": Base({**SMALL, "weights": "none", "lr": 0.01, "rates": {}}),
 }
+
+
+def next_seed(base: str, seed: int) -> int:
+    """The seed after this one in the base's; after the last, and after any other, the first."""
+    seeds = BASES[base].seeds
+    return seeds[(seeds.index(seed) + 1) % len(seeds)] if seed in seeds else seeds[0]
 
 
 @dataclass(frozen=True)
@@ -33,12 +41,13 @@ class Row:
 
     says     what it is, as the table has it
     how      the function of `measure` that runs it
-    files    the predictions that are averaged, in the base's folder; {} stands for "seed" and its number
+    files    the predictions that are averaged, in the base's folder; {here} stands for "seed" and its number, {next}
+             for the same of the next seed
     base     the name in BASES
     what     what the function is to do: which crops, which part of the images
     choices  of a second stage, what differs from the base
-    beside   the row whose figures it is compared with, image by image
-    minutes  that one seed took on two cores of an AMD EPYC (Zen 3), after the rows that it needs
+    beside   the rows whose figures it is compared with, image by image
+    minutes  that one seed takes on two cores of an AMD EPYC (Zen 3), after the rows that it needs
     """
 
     says: str
@@ -47,43 +56,50 @@ class Row:
     base: str = "recipe"
     what: str = ""
     choices: dict = field(default_factory=dict)
-    beside: str = ""
+    beside: tuple[str, ...] = ()
     minutes: int = 1
 
 
-FIRST, SECOND = "{}/predictions_stage1.csv", "{}/predictions_stage2.csv"
-VIEWS = "{}/evaluation_validation_views_8/predictions_stage"
-WHOLE_IMAGES = "stage 1 goes on with whole images"
+STAGE1, STAGE2 = "{here}/predictions_stage1.csv", "{here}/predictions_stage2.csv"
+VIEWS1, VIEWS2 = "{here}_views/predictions_stage1.csv", "{here}_views/predictions_stage2.csv"
 
 
-def _average(says: str, what: str, files: tuple[str, ...], **more: object) -> Row:
+def _stage1(base: str, says: str, **more: object) -> Row:
+    return Row(says, "first", (STAGE1,), base, **more)
+
+
+def _second(name: str, how: str, says: str, **more: object) -> dict[str, Row]:
+    """A second stage of its own beside that of the base."""
+    return {name: Row(says, how, (f"{{here}}_{name}/predictions_stage2.csv",), **more)}
+
+
+def _average(says: str, what: str, *files: str, **more: object) -> Row:
     return Row(says, "average", files, what=what, **more)
 
 
 def _regression(says: str, what: str, **more: object) -> Row:
-    return Row(says, "regression", (f"{{}}_{what}/predictions.csv",), "frozen", what, **more)
+    return Row(says, "regression", (f"{{here}}_{what}/predictions.csv",), "frozen", what, **more)
 
 
-def _second(name: str, says: str, how: str, base: str = "recipe", **more: object) -> Row:
-    """A second stage of its own beside that of the base."""
-    return Row(says, how, (f"{{}}_{name}/predictions_stage2.csv",), base, **more)
+def _screened(name: str, says: str, threshold: float, *beside: str) -> dict[str, Row]:
+    choices, beside = {**SHORT, "region": name, "threshold": threshold}, ("screen-whole", *beside)
+    return _second(f"screen-{name}", "region", says, base="fold", choices=choices, beside=beside, minutes=12)
 
 
-def _screened(name: str, says: str, threshold: float) -> tuple[str, Row]:
-    row, choices = f"screen-{name}", {**SHORT, "region": name, "threshold": threshold}
-    return row, _second(row, says, "region", "fold", choices=choices, beside="screen-whole", minutes=10)
-
-
-def _given(name: str, says: str, **more: object) -> tuple[str, Row]:
-    row = f"screen-{name}"
-    return row, _second(row, says, "given", "fold", what=name, choices=SHORT, minutes=8, **more)
+def _screened_given(name: str, says: str, *beside: str) -> dict[str, Row]:
+    more = {"base": "fold", "what": name, "choices": SHORT, "beside": beside, "minutes": 9}
+    return _second(f"screen-{name}", "given", says, **more)
 
 
 def _without(part: str, says: str) -> dict[str, Row]:
-    folder = f"{{}}/evaluation_validation_without_{part}/predictions_stage"
     return {
         f"stage{stage}-without-{part}": Row(
-            f"stage {stage}, {says}", "without", (f"{folder}{stage}.csv",), what=part, beside=f"stage{stage}", minutes=3
+            f"stage {stage}, {says}",
+            "without",
+            (f"{{here}}_without-{part}/predictions_stage{stage}.csv",),
+            what=part,
+            beside=(f"stage{stage}",),
+            minutes=3,
         )
         for stage in (1, 2)
     }
@@ -91,73 +107,82 @@ def _without(part: str, says: str) -> dict[str, Row]:
 
 ROWS = {
     # Nothing is trained but a linear classifier.
-    "regression": _regression("frozen features of block 5, logistic regression", "conv5"),
-    "regression-block4": _regression("of block 4", "pool4", beside="regression"),
+    "regression": _regression("logistic regression on frozen features of block 5", "conv5", minutes=2),
+    "regression-block4": _regression(
+        "logistic regression on frozen features of block 4", "pool4", beside=("regression",), minutes=2
+    ),
     "regression-crops": _regression(
-        "of both, of image and crop", "conv5,pool4,conv5-crop,pool4-crop", beside="regression", minutes=8
+        "logistic regression on frozen features of blocks 4 and 5, of image and crop",
+        "conv5,pool4,conv5-crop,pool4-crop", beside=("regression",), minutes=14,
     ),
-    # The main rows, with the control of training time.
-    "stage1": Row("stage 1: whole images", "first", (FIRST,), minutes=30),
-    "stage2": Row("stage 2: crops", "both", (SECOND,), beside="stage1", minutes=40),
-    "both": _average("both stages averaged", "stage1,stage2", (FIRST, SECOND), beside="stage1"),
-    "longer": _second("longer", WHOLE_IMAGES, "given", what="whole", beside="stage1", minutes=25),
+    # The main rows, with their controls.
+    "stage1": _stage1("recipe", "stage 1, whole images", minutes=30),
+    "stage2": Row("stage 2, crops", "both", (STAGE2,), beside=("stage1", "longer"), minutes=40),
+    "both": _average(
+        "stages 1 and 2 averaged", "stage1,stage2", STAGE1, STAGE2, beside=("stage1", "both-longer", "two-stage1")
+    ),
+    **_second(
+        "longer", "given", "stage 1 that goes on with whole images", what="whole", beside=("stage1",), minutes=25
+    ),
     "both-longer": _average(
-        "that and stage 1 averaged", "stage1,longer", (FIRST, "{}_longer/predictions_stage2.csv"), beside="both"
+        "stage 1 and that averaged", "stage1,longer", STAGE1, "{here}_longer/predictions_stage2.csv",
+        beside=("stage1",),
     ),
-    "stage1-views": Row("stage 1 over 8 flips and turns", "views", (f"{VIEWS}1.csv",), beside="stage1", minutes=5),
-    "stage2-views": Row("stage 2 over 8 flips and turns", "views", (f"{VIEWS}2.csv",), beside="stage2"),
-    "both-views": Row("both over 8 flips and turns", "views", (f"{VIEWS}1.csv", f"{VIEWS}2.csv"), beside="both"),
+    "two-stage1": _average(
+        "stages 1 of two seeds averaged", "stage1,stage1'", STAGE1, STAGE1.replace("here", "next"), beside=("stage1",)
+    ),
+    "stage1-views": Row("stage 1 over 8 flips and turns", "views", (VIEWS1,), beside=("stage1",), minutes=6),
+    "stage2-views": Row("stage 2 over 8 flips and turns", "views", (VIEWS2,), beside=("stage2",)),
+    "both-views": Row(
+        "stages 1 and 2 averaged over 8 flips and turns", "views", (VIEWS1, VIEWS2), beside=("both", "stage1-views")
+    ),
+    # Other crops under the whole recipe.
+    **_second(
+        "masks", "given", "stage 2, crops around the true masks", what="masks", beside=("stage1", "stage2"), minutes=45
+    ),
+    **_second(
+        "middle", "region", "stage 2, the middle of every image",
+        choices={"region": "middle", "threshold": 0.7}, beside=("stage1", "stage2"), minutes=45,
+    ),
     # Parts of the images painted over.
-    **_without("lesion", "lesion painted over"),
+    **_without("lesion", "the lesion painted over"),
     **_without("outside", "all but the lesion painted over"),
     **_without("strange", "stickers and pen marks painted over"),
     **_without("rim", "the rim painted over"),
     # Is it the pre-training?
-    "fine-tuned": Row("all of VGG16-GAP fine-tuned, 112 px", "first", (FIRST,), "fine-tuned", minutes=40),
-    "from-scratch": Row(
-        "the same from scratch", "first", (FIRST,), "from-scratch", beside="fine-tuned", minutes=40
+    "fine-tuned": _stage1("fine-tuned", "all of VGG16-GAP fine-tuned, 112 px", minutes=40),
+    "from-scratch": _stage1(
+        "from-scratch", "all of VGG16-GAP from scratch, 112 px", beside=("fine-tuned",), minutes=40
     ),
-    # Choices, on a fold.
-    "fold-stage1": Row("stage 1", "first", (FIRST,), "fold", minutes=25),
-    "fold-stage2": Row("stage 2", "both", (SECOND,), "fold", beside="fold-stage1", minutes=30),
+    # Choices, on a fold of the training images.
+    "fold-stage1": _stage1("fold", "stage 1", minutes=25),
+    "fold-stage2": Row("stage 2, from stage 1", "both", (STAGE2,), "fold", beside=("fold-stage1",), minutes=35),
     "fold-both": _average(
-        "both averaged", "fold-stage1,fold-stage2", (FIRST, SECOND), base="fold", beside="fold-stage1"
+        "stages 1 and 2 averaged", "fold-stage1,fold-stage2", STAGE1, STAGE2, base="fold", beside=("fold-stage1",)
     ),
-    "fold-start": _second(
-        "fold-start", "stage 2 from the weights that stage 1 started from", "region", "fold",
-        choices={"stage2_from": "start"}, beside="fold-stage2", minutes=25,
+    **_second(
+        "fold-start", "region", "stage 2, from the weights that stage 1 started from", base="fold",
+        choices={"stage2_from": "start"}, beside=("fold-stage2",), minutes=25,
     ),
     "fold-both-start": _average(
-        "that and stage 1 averaged", "fold-stage1,fold-start", (FIRST, "{}_fold-start/predictions_stage2.csv"),
-        base="fold", beside="fold-both",
+        "stage 1 and that averaged", "fold-stage1,fold-start", STAGE1, "{here}_fold-start/predictions_stage2.csv",
+        base="fold", beside=("fold-both",),
     ),
-    "fold-no-augmentation": Row(
-        "stage 1 without quarter turns", "first", (FIRST,), "fold-no-augmentation", beside="fold-stage1", minutes=20
+    "fold-plain": _stage1("fold-plain", "stage 1 without augmentation", beside=("fold-stage1",), minutes=20),
+    "fold-flips": _stage1("fold-flips", "stage 1 with flips and turns", beside=("fold-stage1",), minutes=25),
+    "fold-free": _stage1(
+        "fold-free", "stage 1 with flips, free rotation, crop, scale and colour", beside=("fold-stage1",), minutes=60
     ),
-    "fold-flips": Row("stage 1 with flips, too", "first", (FIRST,), "fold-flips", beside="fold-stage1", minutes=35),
-    "fold-all-augmentation": Row(
-        "stage 1 with free rotation, crop, scale, colour",
-        "first", (FIRST,), "fold-all-augmentation", beside="fold-stage1", minutes=60,
-    ),
-    "fold-slow": Row(
-        "stage 1 at a quarter of the rate", "first", (FIRST,), "fold-slow", beside="fold-stage1", minutes=25
-    ),
-    "fold-fast": Row(
-        "stage 1 at four times the rate", "first", (FIRST,), "fold-fast", beside="fold-stage1", minutes=25
-    ),
-    # Crop rules, on that fold: the same stage 1, short second stages.
-    **dict([_given("whole", "whole images")]),
-    **dict(
-        _screened(name, says, threshold)
-        for name, says, threshold in (
-            ("predicted", "CAM of the predicted class", 0.2),
-            ("centred", "the same, favouring the middle", 0.2),
-            ("evidence", "CAMs of all classes, their positive parts", 0.3),
-            ("energy", "sum of the features of block 4, favouring the middle", 0.3),
-            ("foreground", "foreground learned from the middle of images", 0.3),
-            ("middle", "the middle of every image", 0.7),
-        )
-    ),
-    **dict([_given("masks", "around the true masks", beside="screen-whole")]),
-    **dict([_given("shuffled", "boxes of foreground, dealt to other images", beside="screen-foreground")]),
+    "fold-slow": _stage1("fold-slow", "stage 1 at a quarter of the rate", beside=("fold-stage1",), minutes=20),
+    "fold-fast": _stage1("fold-fast", "stage 1 at four times the rate", beside=("fold-stage1",), minutes=20),
+    # Crop rules, on the same fold: one stage 1, short second stages.
+    **_screened_given("whole", "whole images"),
+    **_screened("predicted", "CAM of the predicted class", 0.2),
+    **_screened("centred", "CAM of the predicted class, favouring the middle", 0.2),
+    **_screened("evidence", "CAMs of all classes, their positive parts", 0.3),
+    **_screened("energy", "sum of the features of block 4, favouring the middle", 0.3),
+    **_screened("middle", "the middle of every image", 0.7),
+    **_screened("foreground", "foreground learned from the middle of images", 0.3, "screen-middle", "screen-masks"),
+    **_screened_given("masks", "around the true masks", "screen-whole"),
+    **_screened_given("shuffled", "boxes of foreground, dealt to other images", "screen-whole", "screen-foreground"),
 }  # fmt: skip
