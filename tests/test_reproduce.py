@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +15,7 @@ from minicam.reproduce import measure as measuring
 from minicam.reproduce.__main__ import main
 from minicam.reproduce.measure import choices_of
 from minicam.reproduce.place import Place
-from minicam.reproduce.rows import BASES, ROWS
+from minicam.reproduce.rows import ROWS
 from minicam.run import Run
 from minicam.train import open_data
 
@@ -72,47 +70,6 @@ def predictions(path):
         return [[float(cell) for cell in list(row.values())[1:]] for row in csv.DictReader(file)]
 
 
-# -- the rows
-
-
-def test_each_row_can_be_run_and_is_compared_with_one_of_the_same_images():
-    for name, row in ROWS.items():
-        assert row.how in measuring.HOW, name
-        assert row.base in BASES, name
-        if row.how == "given":
-            assert row.what in measuring.GIVEN, name
-        if row.how == "average":
-            assert {part.rstrip("'") for part in row.what.split(",")} <= ROWS.keys(), name
-        for other in row.beside:
-            assert other != name
-            assert BASES[row.base].choices.get("fold") == BASES[ROWS[other].base].choices.get("fold"), name
-
-
-def test_every_row_has_files_of_its_own():
-    files = [(row.base, row.files) for row in ROWS.values()]
-    assert len(set(files)) == len(files)
-
-
-def test_the_base_is_the_recipe_of_train_and_what_is_given_goes_before_it():
-    place = Place(None, {"data": "images", "weights": "some.h5"})
-    assert place.config("recipe", 3).seed == 3
-    assert replace(place.config("fold", 3), fold=None) == place.config("recipe", 3)
-    assert place.config("fold", 0).fold == 1
-    assert place.config("fine-tuned", 0).size == 112
-    assert Place(None, {"data": "images", "size": 64}).config("recipe", 0).size == 64
-    assert Place(None, {"data": "images", "size": 64}).config("fine-tuned", 0).size == 112
-    assert place.config("from-scratch", 0).weights is None
-
-
-@pytest.mark.parametrize(
-    ("base", "rounded"), [("recipe", True), ("fine-tuned", False), ("fold-free", False)]
-)
-def test_features_are_rounded_where_they_can_be_kept(base, rounded, tmp_path):
-    given = {"data": "images"}
-    assert Place(None, given, cache=tmp_path).config(base, 0).float16_features == rounded
-    assert not Place(None, given).config(base, 0).float16_features
-
-
 # -- what was run
 
 
@@ -125,14 +82,6 @@ def test_a_row_says_how_it_came_about(out):
     assert {"date", "commit", "machine", "device", "seconds"} <= record.keys()
     assert record["choices"]["augment"] == ["turn"]
     assert not {"data", "weights"} & record["choices"].keys()
-
-
-def test_the_places_of_a_machine_are_not_part_of_the_command():
-    given = {"data": "/home/me/isic", "weights": "/a/file", "epochs": 2, "square": False, "augment": ()}
-    place = Place(Path("x"), given | {"stage2_from": "stage1", "rates": {"CAM_fc": 2.0}}, cache=Path("c"))
-    expected = "python -m minicam.reproduce run both --data ISIC --epochs 2 --no-square --augment none"
-    assert place.command("both", 1) == f"{expected} --stage2-from stage1 --rates CAM_fc=2"
-    assert place.command("both", 7).startswith("python -m minicam.reproduce run both --data ISIC --seeds 7 ")
 
 
 def test_what_is_there_is_not_run_again(out, monkeypatch):
@@ -318,11 +267,3 @@ def test_seeds_that_draw_other_images_are_not_averaged(out, capsys, tmp_path):
     assert main(["run", "stage1", *OPTIONS, "--seeds", "1", "--out", str(out)]) == 0
     line = tiny.refused(main, capsys, "report", "--out", out, "--results", tmp_path / "table.json")
     assert "the seeds of row stage1 were not scored on the same images" in line
-
-
-def test_the_list_shows_every_row_with_its_time(capsys):
-    assert main(["list"]) == 0
-    printed = capsys.readouterr().out
-    for name, row in ROWS.items():
-        assert f"| {name} " in printed
-        assert row.says in printed

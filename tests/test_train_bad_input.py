@@ -74,7 +74,10 @@ def test_a_value_that_cannot_be(option, value, wanted, capsys, here):
         (["--augment", "flip,spin"], "augmentation 'spin' is not known; choose from flip, turn, rotate, crop, scale,"),
         (["--train-from", "block9"], "there is no layer 'block9' to train from; choose one of block1_conv1, block2_c"),
         (["--size", "3"], "--size is 3; small_gap needs at least 4"),
-        (["--network", "vgg16_gap", "--weights", "none", "--size", "15"], "--size is 15; vgg16_gap needs at least 16"),
+        (
+            ["--network", "vgg16_gap", "--weights", "none", "--region", "predicted", "--size", "15"],
+            "--size is 15; vgg16_gap needs at least 16",
+        ),
         (["--workers", "0"], "--workers is 0; it must be at least 1"),
         (["--device", "cpu", "--precision", "tf32"], "--precision tf32 needs the matrix units of a GPU"),
         (["--data", "nowhere"], "the data folder HERE/nowhere is not there; check the path"),

@@ -1,0 +1,65 @@
+"""The rows of the table as they stand: each can be run, and none is called what it is not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from minicam.reproduce import measure as measuring
+from minicam.reproduce.__main__ import main
+from minicam.reproduce.place import Place
+from minicam.reproduce.rows import BASES, ROWS
+
+
+def test_each_row_can_be_run_and_is_compared_with_one_of_the_same_images():
+    for name, row in ROWS.items():
+        assert row.how in measuring.HOW, name
+        assert row.base in BASES, name
+        if row.how == "given":
+            assert row.what in measuring.GIVEN, name
+        if row.how == "average":
+            assert {part.rstrip("'") for part in row.what.split(",")} <= ROWS.keys(), name
+        for other in row.beside:
+            assert other != name
+            assert BASES[row.base].choices.get("fold") == BASES[ROWS[other].base].choices.get("fold"), name
+
+
+def test_every_row_has_files_of_its_own():
+    files = [(row.base, row.files) for row in ROWS.values()]
+    assert len(set(files)) == len(files)
+
+
+def test_the_base_is_the_recipe_of_train_and_what_is_given_goes_before_it():
+    place = Place(None, {"data": "images", "weights": "some.h5"})
+    assert place.config("recipe", 3).seed == 3
+    assert replace(place.config("fold", 3), fold=None) == place.config("recipe", 3)
+    assert place.config("fold", 0).fold == 1
+    assert place.config("fine-tuned", 0).size == 112
+    assert Place(None, {"data": "images", "size": 64}).config("recipe", 0).size == 64
+    assert Place(None, {"data": "images", "size": 64}).config("fine-tuned", 0).size == 112
+    assert place.config("from-scratch", 0).weights is None
+
+
+@pytest.mark.parametrize(
+    ("base", "rounded"), [("recipe", True), ("fine-tuned", False), ("fold-free", False)]
+)
+def test_features_are_rounded_where_they_can_be_kept(base, rounded, tmp_path):
+    given = {"data": "images"}
+    assert Place(None, given, cache=tmp_path).config(base, 0).float16_features == rounded
+    assert not Place(None, given).config(base, 0).float16_features
+
+
+def test_the_places_of_a_machine_are_not_part_of_the_command():
+    given = {"data": "/home/me/isic", "weights": "/a/file", "epochs": 2, "square": False, "augment": ()}
+    place = Place(Path("x"), given | {"stage2_from": "stage1", "rates": {"CAM_fc": 2.0}}, cache=Path("c"))
+    expected = "python -m minicam.reproduce run both --data ISIC --epochs 2 --no-square --augment none"
+    assert place.command("both", 1) == f"{expected} --stage2-from stage1 --rates CAM_fc=2"
+    assert place.command("both", 7).startswith("python -m minicam.reproduce run both --data ISIC --seeds 7 ")
+
+
+def test_the_list_shows_every_row_with_its_time(capsys):
+    assert main(["list"]) == 0
+    printed = capsys.readouterr().out
+    for name, row in ROWS.items():
+        assert f"| {name} " in printed
+        assert row.says in printed
