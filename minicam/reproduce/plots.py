@@ -91,7 +91,7 @@ def reliability(found: dict[str, dict]) -> bytes | None:
             count, score, share = np.array(row["reliability"][task]).T
             axis.plot(score, share, color=colour, lw=1, alpha=0.6)
             size = 200 * np.sqrt(count / count.sum())
-            axis.scatter(score, share, s=size, color=colour, marker=marker, alpha=0.7, label=name)
+            axis.scatter(score, share, s=size, color=colour, marker=marker, alpha=0.7, label=name, clip_on=False)
         axis.set(title=task.replace("_", " "), xlabel="probability", ylabel="share that is", xlim=(0, 1), ylim=(0, 1))
     axes[0, 0].legend(frameon=False, markerscale=0.5)
     return _png(figure)

@@ -228,13 +228,14 @@ def detail_table(rows: dict[str, dict]) -> str:
 
 def origins(found: dict[str, dict]) -> str:
     """Command, commits, machine and time of every row."""
-    header = ("row", "command", "trained at", "scored at", "date", "computed on", "whole network trained",
+    header = ("row", "command", "trained at", "scored at", "date", "computed on", "trained",
               "seconds of training, each seed")  # fmt: skip
     cells = []
     for name, row in found.items():
         where = row["gpu"] or f"{row['machine']['cores']} core(s) of {row['machine']['cpu']}"
         lowest = row["choices"]["train_from"]
-        trained = "yes" if lowest in (None, "block1_conv1") else f"from {lowest}"
+        trained = "the whole network" if lowest in (None, "block1_conv1") else f"from {lowest}"
+        trained = "nothing but a regression" if "C" in row else trained
         trained += ", cached features" if row["rounded_features"] else ""
         commit = f"{(row['commit'] or 'unknown')[:8]}{', changed' if row['dirty'] else ''}"
         before = " ".join(text[:8] for text in row["trained_at"])
