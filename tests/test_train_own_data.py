@@ -160,6 +160,8 @@ def test_the_real_images_and_weights(real, tmp_path, capsys):
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         "config.json",
         "metrics.jsonl",
+        "trained.jsonl",
+        "foreground.npy",
         "stage1.h5",
         "stage2.h5",
         "boxes.csv",
