@@ -61,6 +61,11 @@ def _shown(name: str, value: object) -> str:
         return {"data": "the built-in set", "weights": "none", "fold": "none"}.get(name, "all")
     if isinstance(value, bool):
         return "yes" if value else "no"
+    return as_argument(value)
+
+
+def as_argument(value: object) -> str:
+    """A choice that is neither None nor a switch, as its option takes it."""
     if isinstance(value, dict):
         value = tuple(f"{layer}={factor:g}" for layer, factor in value.items())
     return (",".join(value) or "none") if isinstance(value, tuple) else str(value)

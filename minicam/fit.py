@@ -20,7 +20,7 @@ from minicam.metrics import mean_auc
 from minicam.model import Network
 from minicam.ops import softmax_loss
 from minicam.optim import SGD, schedule
-from minicam.results import about, computer
+from minicam.results import computer, moment
 from minicam.run import Progress, Run, checked_state, digest
 from minicam.weights import checkpoint, keras
 
@@ -78,8 +78,9 @@ def _fit(run: Run, stage: int, network: Network, training: Loader, validation: L
     progress = restore(run, stage, network, optimiser, datasets)
     if progress.finished:
         return progress
-    origin = {name: text for name, text in {**about(""), **computer(network.device)}.items() if name != "command"}
-    run.sign({"stage": stage, "epoch": progress.epoch, "batch": progress.batch, **origin})
+    run.sign(
+        {"stage": stage, "epoch": progress.epoch, "batch": progress.batch, **moment(), **computer(network.device)}
+    )
     steps = config.epochs * len(training)
     warmup = min(config.warmup, steps // 10)
     run.remove_temporaries(stage)

@@ -49,7 +49,12 @@ def progress(text: str) -> None:
 
 def about(command: str) -> dict:
     """What stands first in a file of results: the command, the date, and the version of the code."""
-    return {"command": command, "date": datetime.now(UTC).isoformat(timespec="seconds"), **version()}
+    return {"command": command, **moment()}
+
+
+def moment() -> dict:
+    """The date, and the version of the code."""
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), **version()}
 
 
 def computer(device: str) -> dict:

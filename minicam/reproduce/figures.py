@@ -67,7 +67,7 @@ def aucs(dataset: Dataset, scores: Sequence[np.ndarray]) -> dict:
     found: dict = {}
     for name, tasks in numbers.items():
         found[name] = float(np.mean([mean_auc(dataset.labels, p, tasks)["mean"] for p in scores]))
-        found |= {f"{name}_low": (ends := _ends(drawn_auc(dataset, scores, tasks)))[0], f"{name}_high": ends[1]}
+        found[f"{name}_low"], found[f"{name}_high"] = _ends(drawn_auc(dataset, scores, tasks))
     found["low"], found["high"] = found.pop("mean_low"), found.pop("mean_high")
     return found | {"each": [mean_auc(dataset.labels, p, numbers["mean"])["mean"] for p in scores]}
 

@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from minicam.choices import as_argument
 from minicam.config import Config, make
 from minicam.data import augment
 from minicam.reproduce.rows import BASES, ROWS, next_seed
@@ -57,10 +58,6 @@ class Place:
             flag = choice.replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")
-            elif isinstance(value, dict):
-                words += [f"--{flag}", ",".join(f"{layer}={factor:g}" for layer, factor in value.items()) or "none"]
-            elif isinstance(value, tuple):
-                words += [f"--{flag}", ",".join(value) or "none"]
             elif choice not in WHERE:
-                words += [f"--{flag}", str(value)]
+                words += [f"--{flag}", as_argument(value)]
         return shlex.join(["python", "-m", "minicam.reproduce", *words])

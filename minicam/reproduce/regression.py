@@ -75,12 +75,12 @@ def means(
     for end, boxes, stage in (("", None, 1), ("-crop", crops, 2)):
         if not columns.keys() & {f"conv5{end}", f"pool4{end}"}:
             continue
+        wanted = {above_pool: f"pool4{end}", top: f"conv5{end}"}  # by the layer that it enters
         for batch in loader_for(network, dataset, config, stage, place.workers, boxes, place.cache).in_order():
             x = batch.x
             for i in range(batch.start, top + 1):
-                for name, place_of in ((f"pool4{end}", above_pool), (f"conv5{end}", top)):
-                    if i == place_of and name in columns:
-                        columns[name].append(to_cpu(x.mean((1, 2))))
+                if wanted.get(i) in columns:
+                    columns[wanted[i]].append(to_cpu(x.mean((1, 2))))
                 if i < top:
                     x = network.layers[i].forward(x)
     missing = [name for name, rows in columns.items() if not rows]
