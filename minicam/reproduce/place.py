@@ -10,6 +10,7 @@ from minicam.data import augment
 from minicam.reproduce.rows import BASES, ROWS, next_seed
 
 WHERE = ("data", "weights", "layout")  # choices that say where, and not what
+WHOLE = (None, "block1_conv1")  # choices of train_from with which the whole network learns
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Place:
     def config(self, base: str, seed: int) -> Config:
         """The configuration of a base's run. Features are rounded, so that they can be kept, where that can be."""
         config = make(**self.given | BASES[base].choices, seed=seed)
-        frozen = config.train_from not in (None, "block1_conv1")
+        frozen = config.train_from not in WHOLE
         fixed = all(name in augment.FIXED for name in config.augment)
         return replace(config, float16_features=self.cache is not None and frozen and fixed)
 

@@ -10,7 +10,7 @@ from minicam.data import Dataset
 from minicam.files import write_text
 from minicam.reproduce import figures, plots
 from minicam.reproduce.maps import DELETION_IMAGES
-from minicam.reproduce.place import Place
+from minicam.reproduce.place import WHOLE, Place
 from minicam.reproduce.rows import ROWS
 from minicam.results import figure
 from minicam.run import Run, digest
@@ -144,7 +144,7 @@ def page(found: dict[str, dict], pictures: Sequence[str], json_name: str) -> str
             on = {f"{row['images']} images, {row['on']}" for row in there.values()}
             parts += [f"## {title}", f"On {' and '.join(sorted(on))}.", auc_table(there)]
             if any("region" in row or "cam" in row for row in there.values()):
-                parts += [MAPS, map_table(there)]
+                parts += [MAPS if MAPS not in parts else "Maps and boxes:", map_table(there)]
     there = {name: found[name] for name in ("regression", *MAIN, "fine-tuned", "from-scratch") if name in found}
     if there:
         parts += ["## Beside AUC", detail_table(there)]
@@ -234,7 +234,7 @@ def origins(found: dict[str, dict]) -> str:
     for name, row in found.items():
         where = row["gpu"] or f"{row['machine']['cores']} core(s) of {row['machine']['cpu']}"
         lowest = row["choices"]["train_from"]
-        trained = "the whole network" if lowest in (None, "block1_conv1") else f"from {lowest}"
+        trained = "the whole network" if lowest in WHOLE else f"from {lowest}"
         trained = "nothing but a regression" if "C" in row else trained
         trained += ", cached features" if row["rounded_features"] else ""
         commit = f"{(row['commit'] or 'unknown')[:8]}{', changed' if row['dirty'] else ''}"
