@@ -229,7 +229,7 @@ def detail_table(rows: dict[str, dict]) -> str:
 def origins(found: dict[str, dict]) -> str:
     """Command, commits, machine and time of every row."""
     header = ("row", "command", "trained at", "scored at", "date", "computed on", "trained",
-              "seconds of training, each seed")  # fmt: skip
+              "seconds of training, each seed (of stage2 and fold-stage2: of both stages)")  # fmt: skip
     cells = []
     for name, row in found.items():
         where = row["gpu"] or f"{row['machine']['cores']} core(s) of {row['machine']['cpu']}"
