@@ -229,7 +229,7 @@ def detail_table(rows: dict[str, dict]) -> str:
 def origins(found: dict[str, dict]) -> str:
     """Command, commits, machine and time of every row."""
     header = ("row", "command", "trained at", "scored at", "date", "computed on", "trained",
-              "seconds of training, each seed (of stage2 and fold-stage2: of both stages)")  # fmt: skip
+              "seconds of training, each seed")  # fmt: skip
     cells = []
     for name, row in found.items():
         where = row["gpu"] or f"{row['machine']['cores']} core(s) of {row['machine']['cpu']}"
@@ -240,6 +240,7 @@ def origins(found: dict[str, dict]) -> str:
         commit = f"{(row['commit'] or 'unknown')[:8]}{', changed' if row['dirty'] else ''}"
         before = " ".join(text[:8] for text in row["trained_at"])
         seconds = " ".join(f"{s:.0f}" for s in row.get("training_seconds", row["seconds"]))
+        seconds += " (both stages)" if ROWS[name].how == "both" else ""
         cells.append((name, f"`{row['command']}`", before, commit, row["date"][:10], where, trained, seconds))
     return results.table(header, cells, left=7)
 
