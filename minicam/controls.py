@@ -80,12 +80,19 @@ def continued(folder: Path, config: Config) -> Run:
     if not (folder / "config.json").exists():
         return Run.create(folder, config)
     run = Run.open(folder)
-    was, wanted = asdict(run.config), asdict(config)
-    flags = {name: f"--{name.replace('_', '-')}" for name in was} | {"float16_features": "--cache-features"}
-    other = [f"{flags[name]} {was[name]}, not {wanted[name]}" for name in was if was[name] != wanted[name]]
+    other = other_choice(asdict(run.config), asdict(config))
     if other:
-        raise MinicamError(f"{folder} has a run with {other[0]}; choose another folder with --out")
+        raise MinicamError(f"{folder} has a run with {other}; choose another folder with --out")
     return run
+
+
+def other_choice(was: dict, wanted: dict) -> str | None:
+    """The first of the wanted choices that was another one, as its option and both values; None where all are alike."""
+    for name, value in wanted.items():
+        if was.get(name) != value:
+            flag = "cache-features" if name == "float16_features" else name.replace("_", "-")
+            return f"--{flag} {was.get(name)}, not {value}"
+    return None
 
 
 def measure(

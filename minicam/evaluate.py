@@ -3,9 +3,10 @@
     python -m minicam.evaluate RUN --split test             its own images
     python -m minicam.evaluate RUN --data DIR --split test  other images
 
-With --views 8 the probabilities are averaged over all flips and turns of an image. With --without lesion that is
-painted over, and stage 2 gets the same crops as before: how much of the score is not the lesion's? With --split
-training --fold, of a run that was trained with --fold, the images are those that it held out.
+With --views 8 the probabilities are averaged over all flips and turns of an image. With --without box the lesion is
+painted over, and stage 2 gets the same crops as before: how much of the score needs no more of a lesion than its size
+and its place? With --split training --fold, of a run that was trained with --fold, the images are those that it held
+out.
 
 The images must be of the run's classes. Those of a folder of one's own are the classes of its training images, so it
 needs some of each, whatever the split that is evaluated; in which order they stand does not matter.

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -44,7 +45,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait until no other process holds the file's lock, and hold it. (Windows has none.)"""
+    """Wait until no other process holds the file's lock, which is said, and hold it. (Windows has none.)"""
     if fcntl is None:
         yield
         return
@@ -54,7 +55,11 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process to let go of {path}", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield  # closing the file gives the lock back
 
 

@@ -72,8 +72,8 @@ def read(path: Path) -> dict | None:
 
 
 def place(path: Path) -> Path:
-    """The path, once it is known that a file can be written there, in a new folder if need be: before it is measured
-    what is to stand in it. MinicamError where not."""
+    """The path, once it is known that a file can be written there, in a new folder if need be: to be asked before the
+    measuring begins. MinicamError where not."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):

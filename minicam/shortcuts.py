@@ -2,7 +2,8 @@
 
     python -m minicam.evaluate RUN --split validation --without lesion
 
-    lesion    what is left is skin, stickers, rulers, hair and the rim: whatever is scored then, is not the lesion
+    lesion    what is left is skin, stickers, rulers, hair and the rim; but the patch still has the lesion's outline
+    box       the lesion's bounding box: of its outline only the size is left
     outside   all but the lesion and a margin
     strange   what has another colour than the skin: stickers, pen marks, cloth
     rim       the outer tenth on each side: the edge of the dermatoscope, rulers, what reaches in
@@ -22,7 +23,7 @@ from minicam.data import Dataset
 
 MARGIN = 0.03  # around a lesion, as a share of the image's shorter side: masks are drawn tight
 RIM = 0.1
-PARTS = ("lesion", "outside", "strange", "rim")
+PARTS = ("lesion", "box", "outside", "strange", "rim")
 STRANGE = 0.09  # distance of chromaticities, each of which adds up to 1
 LIT = 150  # red, green and blue together: what is darker has no colour to speak of
 
@@ -34,6 +35,7 @@ def parts_of(image: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
     lesion = ndimage.binary_dilation(mask, iterations=_pixels(MARGIN, mask.shape))
     return {
         "lesion": lesion,
+        "box": lesion.any(0) & lesion.any(1)[:, None],
         "outside": ~lesion,
         "strange": strange(image, lesion),
         "rim": rim(lesion),

@@ -123,6 +123,18 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def finished_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of rows of `minicam.reproduce` that have been run. Shared: change a copy of it only."""
+    from tiny_rows import OPTIONS, RUN
+
+    from minicam.reproduce.__main__ import main
+
+    out = tmp_path_factory.mktemp("reproduce") / "rows"
+    assert main(["run", *RUN, *OPTIONS, "--seeds", "0", "--out", str(out)]) == 0
+    return out
+
+
 @pytest.fixture
 def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable:
     """stop_after(stage, step): from now on Ctrl-C is pressed right after that step has been logged."""

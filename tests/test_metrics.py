@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from minicam.metrics import (
     auc,
+    average_precision,
     bootstrap_mean_auc,
     calibration_error,
     interval,
@@ -79,6 +80,16 @@ def test_task_figures_by_hand():
         "specificity_at_sensitivity_0.9": 0,  # only from 0.1 on are all three found
         "calibration_error": pytest.approx(3 / 7),  # each score has a bin to itself
     }
+
+
+@pytest.mark.parametrize("digits", [0, 1, 8])
+def test_average_precision_equals_scikit_learns_ties_or_not(rng, digits):
+    from sklearn.metrics import average_precision_score
+
+    for count in (1, 2, 30):
+        positive, scores = rng.random(count) < 0.4, rng.random(count).round(digits)
+        positive[0] = True
+        assert average_precision(positive, scores) == pytest.approx(average_precision_score(positive, scores))
 
 
 @pytest.mark.parametrize("answer", [True, False])

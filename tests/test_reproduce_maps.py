@@ -9,7 +9,7 @@ from minicam.data import synthetic
 from minicam.data.loader import Loader
 from minicam.metrics import DELETED, auc, calibration_error, delete, deletion_area, sensitivity_at
 from minicam.model import small_gap
-from minicam.reproduce.figures import aucs, calibrated_error, details, difference, drawn_auc, mean_of, redrawn
+from minicam.reproduce.figures import aucs, calibrated_error, details, difference, drawn_aucs, mean_of, redrawn
 from minicam.reproduce.maps import deletion_areas, lesion_in, values_of_boxes, values_of_maps
 
 DRAWN = synthetic.load("validation", count=6)
@@ -150,7 +150,7 @@ def scores(rng):
 
 def test_aucs_of_seeds_are_averaged(scores):
     dataset, each = scores
-    found = aucs(dataset, each)
+    found = aucs([drawn_aucs(dataset, p) for p in each])
     by_hand = [[auc(dataset.labels == k, p[:, k]) for k in (1, 2)] for p in each]
     assert found["each"] == pytest.approx(np.mean(by_hand, axis=1))
     assert found["mean"] == pytest.approx(np.mean(by_hand))
@@ -161,12 +161,16 @@ def test_aucs_of_seeds_are_averaged(scores):
 
 def test_the_difference_is_paired(scores):
     dataset, each = scores
-    same = difference(dataset, each, each)
-    assert same == {"mean": 0, "low": 0, "high": 0}
-    better = difference(dataset, [p + 0.05 * np.eye(3)[dataset.labels] for p in each], each)
-    alone = np.ptp(np.percentile(drawn_auc(dataset, each), [2.5, 97.5]))
-    assert 0 < better["low"] < better["mean"] < better["high"]
-    assert better["high"] - better["low"] < 0.6 * alone
+    better = [drawn_aucs(dataset, p + 0.05 * np.eye(3)[dataset.labels]) for p in each]
+    each = [drawn_aucs(dataset, p) for p in each]
+    assert set(difference(each, each).values()) == {0}
+    found = difference(better, each)
+    alone = np.ptp([aucs(each)[end] for end in ("low", "high")])
+    assert 0 < found["low"] < found["mean"] < found["high"]
+    assert found["high"] - found["low"] < 0.6 * alone
+    assert found["mean"] == pytest.approx((found["b"] + found["c"]) / 2)
+    assert found["b"] == pytest.approx(aucs(better)["b"] - aucs(each)["b"])
+    assert found["b_low"] < found["b"] < found["b_high"]
 
 
 def test_all_rows_are_redrawn_alike():
@@ -194,3 +198,4 @@ def test_calibrated_scores_have_an_error_of_about_that_size(rng):
     mean, high = calibrated_error(dataset, [p])["b"]
     assert 0 < calibration_error(labels == 1, p[:, 1]) < high
     assert 0.02 < mean < high < 0.1
+    assert calibrated_error(dataset, [p, p]) == calibrated_error(dataset, [p])  # two seeds, but the same images

@@ -8,7 +8,7 @@ import pytest
 from minicam.reproduce import measure as measuring
 from minicam.reproduce.__main__ import main
 from minicam.reproduce.place import Place
-from minicam.reproduce.rows import BASES, ROWS
+from minicam.reproduce.rows import BASES, ROWS, parts
 
 
 def test_each_row_can_be_run_and_is_compared_with_one_of_the_same_images():
@@ -18,15 +18,27 @@ def test_each_row_can_be_run_and_is_compared_with_one_of_the_same_images():
         if row.how == "given":
             assert row.what in measuring.GIVEN, name
         if row.how == "average":
-            assert {part.rstrip("'") for part in row.what.split(",")} <= ROWS.keys(), name
+            assert all(part in ROWS and ROWS[part].how != "average" for part, _ in parts(name, 0)), name
         for other in row.beside:
             assert other != name
             assert BASES[row.base].choices.get("fold") == BASES[ROWS[other].base].choices.get("fold"), name
 
 
 def test_every_row_has_files_of_its_own():
-    files = [(row.base, row.files) for row in ROWS.values()]
+    files = [tuple(Place(Path()).files(name, 0)) for name in ROWS]
     assert len(set(files)) == len(files)
+
+
+def test_an_average_is_made_of_its_parts_predictions():
+    place = Place(Path("out"))
+    recipe = place.out / "recipe"
+    assert parts("both", 2) == [("stage1", 2), ("stage2", 2)]
+    assert place.files("both", 2) == [recipe / f"seed2/predictions_stage{stage}.csv" for stage in (1, 2)]
+    assert parts("two-stage1", 2) == [("stage1", 2), ("stage1", 0)]
+    assert place.files("two-stage1", 0) == [recipe / f"seed{seed}/predictions_stage1.csv" for seed in (0, 1)]
+    assert parts("stage1-regression", 2) == [("stage1", 2), ("regression-block4", 0)]
+    assert place.files("stage1-regression", 2)[1] == place.out / "frozen" / "seed0_pool4" / "predictions.csv"
+    assert parts("stage1", 2) == []
 
 
 def test_the_base_is_the_recipe_of_train_and_what_is_given_goes_before_it():
@@ -52,9 +64,12 @@ def test_features_are_rounded_where_they_can_be_kept(base, rounded, tmp_path):
 def test_the_places_of_a_machine_are_not_part_of_the_command():
     given = {"data": "/home/me/isic", "weights": "/a/file", "epochs": 2, "square": False, "augment": ()}
     place = Place(Path("x"), given | {"stage2_from": "stage1", "rates": {"CAM_fc": 2.0}}, cache=Path("c"))
-    expected = "python -m minicam.reproduce run both --data ISIC --epochs 2 --no-square --augment none"
+    expected = "python -m minicam.reproduce run both --data ISIC"
+    expected += " --cache-features DIR --epochs 2 --no-square --augment none"
     assert place.command("both", 1) == f"{expected} --stage2-from stage1 --rates CAM_fc=2"
-    assert place.command("both", 7).startswith("python -m minicam.reproduce run both --data ISIC --seeds 7 ")
+    assert " --data ISIC --cache-features DIR --seeds 7 --epochs 2 " in place.command("both", 7)
+    assert "--cache-features" not in Place(Path("x"), given).command("both", 1)
+    assert "--cache-features" not in place.command("from-scratch", 0)
 
 
 def test_the_list_shows_every_row_with_its_time(capsys):

@@ -41,6 +41,18 @@ def test_without_the_lesion_the_rest_is_as_it_was(image, mask):
     assert is_colour(painted, SKIN)[mask].all()
 
 
+def test_the_box_hides_the_outline(image, mask):
+    image[40, 50], mask[40, 50] = SKIN, False  # a corner that is not lesion
+    painted = shortcuts.paint_over(image, mask, "box")
+    patch = (painted != image).any(2) | mask
+    rows, columns = np.flatnonzero(patch.any(1)), np.flatnonzero(patch.any(0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (40, 59, 50, 69)
+    other = mask.copy()
+    other[40:45, 50:60] = False
+    np.testing.assert_array_equal(shortcuts.parts_of(image, other)["box"], shortcuts.parts_of(image, mask)["box"])
+    assert (shortcuts.parts_of(image, other)["lesion"] != shortcuts.parts_of(image, mask)["lesion"]).any()
+
+
 def test_without_the_outside_only_lesion_and_margin_are_left(image, mask):
     painted = shortcuts.paint_over(image, mask, "outside")
     np.testing.assert_array_equal(painted[mask], image[mask])
@@ -132,5 +144,5 @@ def test_a_run_is_scored_without_a_part(small_run, tmp_path, capsys):
 
 
 def test_an_unknown_part():
-    with pytest.raises(MinicamError, match="'hair' cannot be painted over; choose one of lesion, outside, strange"):
+    with pytest.raises(MinicamError, match="'hair' cannot be painted over; choose one of lesion, box, outside"):
         shortcuts.Painted.over(DRAWN, "hair")

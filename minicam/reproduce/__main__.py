@@ -5,7 +5,7 @@
     python -m minicam.reproduce report                              results/isic2017.json, .md and pictures
 
 What a row needs is run first, what is there is not run again, and what was stopped goes on. The options of
-minicam.train go before the recipe's (`--limit 100` for a quick look), but not before what a row is about.
+minicam.train override the recipe (`--limit 100` for a quick look), but not what defines a row.
 """
 
 import argparse
@@ -22,7 +22,8 @@ from minicam.files import locked
 from minicam.fit import Interrupted
 from minicam.reproduce.measure import measure
 from minicam.reproduce.place import Place
-from minicam.reproduce.rows import BASES, ROWS
+from minicam.reproduce.records import finished
+from minicam.reproduce.rows import BASES, ROWS, parts
 from minicam.train import check
 
 OUT = Path("runs/isic2017")
@@ -37,7 +38,7 @@ def show(options: dict) -> None:
         for name, row in ROWS.items()
     ]
     print(results.table(header, lines, left=4))
-    print("\nminutes on two cores of an AMD EPYC (Zen 3), after the rows that it needs; on a GPU not measured yet")
+    print("\nminutes on a core of an AMD EPYC (Zen 3), after the rows that it needs; on a GPU not measured yet")
 
 
 def run(options: dict) -> None:
@@ -46,9 +47,10 @@ def run(options: dict) -> None:
     given, cache = given_choices(options), options["cache_features"]
     if "fold" in given:
         raise MinicamError("--fold is what the rows named fold- and screen- have; leave it out")
-    given.pop("float16_features", None)  # as each row can have it
+    given.pop("float16_features", None)  # each base says by itself whether its features can be kept
     place = Place(options["out"], given, options["workers"], on, cache)
     pairs = [(name, seed) for name in options["rows"] for seed in options["seeds"] or BASES[ROWS[name].base].seeds]
+    pairs = list(dict.fromkeys(pair for wanted in pairs for pair in (*parts(*wanted), wanted)))
     checked: list[Config] = []
     for name, seed in pairs:
         base = place.config(ROWS[name].base, seed)
@@ -59,8 +61,9 @@ def run(options: dict) -> None:
     try:
         for name, seed in pairs:
             with locked(place.folder(ROWS[name].base, seed).with_suffix(".lock")):
-                record = measure(name, seed, place)
-            print(f"{name}, seed {seed}: {record['seconds']:.0f} s", flush=True)
+                there = finished(name, seed, place) is not None
+                says = "is there already" if there else f"{measure(name, seed, place)['seconds']:.0f} s"
+            print(f"{name}, seed {seed}: {says}", flush=True)
     except (Interrupted, KeyboardInterrupt):
         print("stopped; continue with the same command", file=sys.stderr)
         raise KeyboardInterrupt from None

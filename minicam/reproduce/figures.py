@@ -16,11 +16,11 @@ from minicam.metrics import (
     bootstrap_mean_auc,
     calibration_error,
     interval,
-    mean_auc,
     reliability,
     sensitivity_at,
     specificity_at,
 )
+from minicam.train import task_numbers
 
 DRAWS = 2000
 DETAILS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
@@ -38,8 +38,8 @@ def read_predictions(path: Path, dataset: Dataset) -> np.ndarray:
         with path.open(newline="", encoding="utf-8") as file:
             rows = {row["image_id"]: row for row in csv.DictReader(file)}
         p = np.full((len(dataset), len(dataset.classes)), np.nan)
-        for task in dataset.tasks:
-            p[:, dataset.classes.index(task)] = [float(rows[name][task]) for name in dataset.ids]
+        for task, k in zip(dataset.tasks, task_numbers(dataset), strict=True):
+            p[:, k] = [float(rows[name][task]) for name in dataset.ids]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise MinicamError(
             f"{path} does not hold predictions of these images ({error!r}); delete it, and run its row again"
@@ -52,39 +52,49 @@ def redrawn(count: int) -> np.ndarray:
     return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS)
 
 
-def aucs(dataset: Dataset, scores: Sequence[np.ndarray]) -> dict:
-    """AUC by task and mean AUC, with their intervals; and "each", the mean AUC of every seed.
+def drawn_aucs(dataset: Dataset, p: np.ndarray) -> dict[str, np.ndarray]:
+    """AUC by task and, under "mean", their mean: of the images as they are, then of each redrawn set, (1 + DRAWS,).
 
-    scores  a seed each, (N, K)
+    p  probabilities (N, K)
+    MinicamError where the images lack a class.
     """
     taken = {"mean", "low", "high", "each"} & set(dataset.tasks)
     if taken:
         raise MinicamError(f"a class is named {taken.pop()}, as a figure of the table is; give it another name")
-    if mean_auc(dataset.labels, scores[0], [dataset.classes.index(task) for task in dataset.tasks])["mean"] is None:
+    counts = np.vstack([np.ones((1, len(dataset)), int), redrawn(len(dataset))])
+    numbers = zip(dataset.tasks, task_numbers(dataset), strict=True)
+    found = {task: bootstrap_mean_auc(dataset.labels, p, [k], counts) for task, k in numbers}
+    found["mean"] = np.mean(list(found.values()), axis=0)
+    if np.isnan(found["mean"][0]):
         raise MinicamError(f"the {dataset.split} images lack a class, so there is no AUC; take more of them")
-    numbers = {task: [dataset.classes.index(task)] for task in dataset.tasks}
-    numbers["mean"] = [k for (k,) in numbers.values()]
-    found: dict = {}
-    for name, tasks in numbers.items():
-        found[name] = float(np.mean([mean_auc(dataset.labels, p, tasks)["mean"] for p in scores]))
-        found[f"{name}_low"], found[f"{name}_high"] = _ends(drawn_auc(dataset, scores, tasks))
-    found["low"], found["high"] = found.pop("mean_low"), found.pop("mean_high")
-    return found | {"each": [mean_auc(dataset.labels, p, numbers["mean"])["mean"] for p in scores]}
+    return found
 
 
-def drawn_auc(dataset: Dataset, scores: Sequence[np.ndarray], tasks: Sequence[int] | None = None) -> np.ndarray:
-    """The mean AUC of each redrawn set, (DRAWS,), in the mean over seeds."""
-    tasks = [dataset.classes.index(task) for task in dataset.tasks] if tasks is None else tasks
-    counts = redrawn(len(dataset))
-    return np.mean([bootstrap_mean_auc(dataset.labels, p, tasks, counts) for p in scores], axis=0)
+def aucs(each: Sequence[dict[str, np.ndarray]]) -> dict:
+    """The figures that a row's seeds have in the mean, each with its interval; and "each", the mean AUC of every seed.
+
+    each  what `drawn_aucs` returns, of every seed
+    """
+    return _with_ends(_mean(each)) | {"each": [float(found["mean"][0]) for found in each]}
 
 
-def difference(dataset: Dataset, scores: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> dict:
-    """By how much the mean AUC is above that of other scores of the same images, with its paired interval."""
-    low, high = _ends(drawn_auc(dataset, scores) - drawn_auc(dataset, others))
-    tasks = [dataset.classes.index(task) for task in dataset.tasks]
-    means = (np.mean([mean_auc(dataset.labels, p, tasks)["mean"] for p in each]) for each in (scores, others))
-    return {"mean": float(np.subtract(*means)), "low": low, "high": high}
+def difference(each: Sequence[dict[str, np.ndarray]], others: Sequence[dict[str, np.ndarray]]) -> dict:
+    """By how much the same figures are above those of other seeds, or of another row, with paired intervals."""
+    mine, theirs = _mean(each), _mean(others)
+    return _with_ends({name: mine[name] - theirs[name] for name in mine})
+
+
+def _mean(each: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.mean([found[name] for found in each], axis=0) for name in each[0]}
+
+
+def _with_ends(values: dict[str, np.ndarray]) -> dict[str, float]:
+    """Each figure, and as NAME_low and NAME_high the ends of its interval; those of the mean are "low" and "high"."""
+    found = {}
+    for name, drawn in values.items():
+        low, high = ("low", "high") if name == "mean" else (f"{name}_low", f"{name}_high")
+        found[name], (found[low], found[high]) = float(drawn[0]), np.nanpercentile(drawn[1:], [2.5, 97.5]).tolist()
+    return found
 
 
 def details(dataset: Dataset, scores: Sequence[np.ndarray]) -> dict[str, dict[str, list[float | None]]]:
@@ -97,8 +107,7 @@ def details(dataset: Dataset, scores: Sequence[np.ndarray]) -> dict[str, dict[st
         return np.mean([[figure(positive, column) for figure in DETAILS.values()] for column in columns], axis=0)
 
     found: dict = {}
-    for task in dataset.tasks:
-        k = dataset.classes.index(task)
+    for task, k in zip(dataset.tasks, task_numbers(dataset), strict=True):
         arrays = dataset.labels == k, *(p[:, k] for p in scores)
         lows, highs = interval(all_of_them, *arrays, draws=DETAIL_DRAWS)
         values = all_of_them(*arrays)
@@ -115,12 +124,12 @@ def calibrated_error(dataset: Dataset, scores: Sequence[np.ndarray], draws: int 
     With few images in a bin even the shares of calibrated scores are off. The bootstrap does not see that.
     """
     rng, found = np.random.default_rng(0), {}
-    for task in dataset.tasks:
-        columns = [p[:, dataset.classes.index(task)] for p in scores]
-        errors = [
-            np.mean([calibration_error(rng.random(len(column)) < column, column) for column in columns])
-            for _ in range(draws)
-        ]
+    for task, k in zip(dataset.tasks, task_numbers(dataset), strict=True):
+        columns = [p[:, k] for p in scores]
+        errors = []
+        for _ in range(draws):
+            u = rng.random(len(dataset))  # one draw an image: all seeds have the same images
+            errors.append(np.mean([calibration_error(u < column, column) for column in columns]))
         found[task] = [float(np.mean(errors)), float(np.percentile(errors, 97.5))]
     return found
 
@@ -139,12 +148,7 @@ def mean_of(each: Sequence[Sequence[float]]) -> list[float] | None:
 def reliabilities(dataset: Dataset, scores: Sequence[np.ndarray]) -> dict[str, list[list[float]]]:
     """For each task the rows of `metrics.reliability`, of all seeds together."""
     found = {}
-    for task in dataset.tasks:
-        k = dataset.classes.index(task)
+    for task, k in zip(dataset.tasks, task_numbers(dataset), strict=True):
         positive = np.tile(dataset.labels == k, len(scores))
         found[task] = reliability(positive, np.concatenate([p[:, k] for p in scores])).tolist()
     return found
-
-
-def _ends(values: np.ndarray) -> tuple[float, float]:
-    return tuple(np.nanpercentile(values, [2.5, 97.5]).tolist())

@@ -43,14 +43,17 @@ def write(out: Path, path: Path, found: dict[str, dict]) -> list[Path]:
 def history(folder: Path, stage: int) -> tuple[list[float], list[float]]:
     """From the metrics of a run: the mean loss, and the mean AUC on the validation images, after each epoch."""
     losses, aucs, running = [], [], []
-    for line in (folder / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        if row["stage"] == stage and "loss" in row:
-            running.append(row["loss"])
-        elif row["stage"] == stage:
-            aucs.append(row["validation"]["mean"])
-            losses.append(float(np.mean(running)))
-            running = []
+    path = folder / "metrics.jsonl"
+    try:
+        for row in map(json.loads, path.read_text().splitlines()):
+            if row["stage"] == stage and "loss" in row:
+                running.append(row["loss"])
+            elif row["stage"] == stage:
+                aucs.append(row["validation"]["mean"])
+                losses.append(float(np.mean(running)))
+                running = []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MinicamError(f"{path} does not hold the metrics of a run ({error!r}); put its own back") from None
     return losses, aucs
 
 
@@ -64,7 +67,7 @@ def curves(out: Path, found: dict[str, dict]) -> bytes | None:
     panels = {title: lines for title, lines in panels.items() if lines}
     if not panels:
         return None
-    figure, axes = _pyplot().subplots(2, len(panels), figsize=(5.5 * len(panels), 6.4), squeeze=False)
+    figure, axes = pyplot().subplots(2, len(panels), figsize=(5.5 * len(panels), 6.4), squeeze=False)
     for (above, below), (title, lines) in zip(axes.T, panels.items(), strict=True):
         for (name, (folder, stage)), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
             for number, seed in enumerate(found[name]["seeds"]):
@@ -84,7 +87,7 @@ def reliability(found: dict[str, dict]) -> bytes | None:
     if not rows:
         return None
     tasks = list(next(iter(rows.values()))["reliability"])
-    figure, axes = _pyplot().subplots(1, len(tasks), figsize=(4.6 * len(tasks), 4.6), squeeze=False)
+    figure, axes = pyplot().subplots(1, len(tasks), figsize=(4.6 * len(tasks), 4.6), squeeze=False)
     for axis, task in zip(axes[0], tasks, strict=True):
         axis.plot([0, 1], [0, 1], color="0.7", lw=1)
         for (name, row), colour, marker in zip(rows.items(), COLOURS, MARKERS, strict=False):
@@ -131,7 +134,8 @@ def gallery(out: Path, found: dict[str, dict], side: int = 150) -> bytes | None:
     return data.getvalue()
 
 
-def _pyplot() -> object:
+def pyplot() -> object:
+    """matplotlib's, drawing into memory. MinicamError where it is not installed."""
     try:
         import matplotlib
     except ImportError:
@@ -146,5 +150,5 @@ def _png(figure: object) -> bytes:
     data = io.BytesIO()
     figure.tight_layout()
     figure.savefig(data, format="png", dpi=110)
-    _pyplot().close(figure)
+    pyplot().close(figure)
     return data.getvalue()

@@ -35,24 +35,28 @@ def next_seed(base: str, seed: int) -> int:
     return seeds[(seeds.index(seed) + 1) % len(seeds)] if seed in seeds else seeds[0]
 
 
+def seed_beside(base: str, seed: int, other: str) -> int:
+    """The seed of another base that goes with this one: the same; the first where that base is not run with it."""
+    return seed if other == base or seed in BASES[other].seeds else BASES[other].seeds[0]
+
+
 @dataclass(frozen=True)
 class Row:
     """A row.
 
     says     what it is, as the table has it
-    how      the function of `measure` that runs it
-    files    the predictions that are averaged, in the base's folder; {here} stands for "seed" and its number, {next}
-             for the same of the next seed
+    how      the function of `measure` that runs it; of an average only the parts are run
+    files    its predictions in the base's folder, to be averaged; {here} stands for "seed" and its number
     base     the name in BASES
-    what     what the function is to do: which crops, which part of the images
+    what     what the function is to do: which crops, which part of the images, which rows are averaged (see `parts`)
     choices  of a second stage, what differs from the base
     beside   the rows whose figures it is compared with, image by image
-    minutes  that one seed takes on two cores of an AMD EPYC (Zen 3), after the rows that it needs
+    minutes  that one seed takes on a core of an AMD EPYC (Zen 3), after the rows that it needs
     """
 
     says: str
     how: str
-    files: tuple[str, ...]
+    files: tuple[str, ...] = ()
     base: str = "recipe"
     what: str = ""
     choices: dict = field(default_factory=dict)
@@ -73,20 +77,23 @@ def _second(name: str, how: str, says: str, **more: object) -> dict[str, Row]:
     return {name: Row(says, how, (f"{{here}}_{name}/predictions_stage2.csv",), **more)}
 
 
-def _average(says: str, what: str, *files: str, **more: object) -> Row:
-    return Row(says, "average", files, what=what, **more)
+def _average(says: str, *parts: str, **more: object) -> Row:
+    return Row(says, "average", what=",".join(parts), **more)
 
 
 def _regression(says: str, what: str, **more: object) -> Row:
     return Row(says, "regression", (f"{{here}}_{what}/predictions.csv",), "frozen", what, **more)
 
 
-def _screened(name: str, says: str, threshold: float, *beside: str) -> dict[str, Row]:
-    choices, beside = {**SHORT, "region": name, "threshold": threshold}, ("screen-whole", *beside)
+SCREENS = ("screen-whole", "screen-foreground")  # that the others are compared with
+
+
+def _screened(name: str, says: str, threshold: float, beside: tuple[str, ...] = SCREENS) -> dict[str, Row]:
+    choices = {**SHORT, "region": name, "threshold": threshold}
     return _second(f"screen-{name}", "region", says, base="fold", choices=choices, beside=beside, minutes=12)
 
 
-def _screened_given(name: str, says: str, *beside: str) -> dict[str, Row]:
+def _screened_given(name: str, says: str, beside: tuple[str, ...] = SCREENS) -> dict[str, Row]:
     more = {"base": "fold", "what": name, "choices": SHORT, "beside": beside, "minutes": 9}
     return _second(f"screen-{name}", "given", says, **more)
 
@@ -116,20 +123,22 @@ ROWS = {
         "conv5,pool4,conv5-crop,pool4-crop", beside=("regression",), minutes=14,
     ),
     # The main rows, with their controls.
-    "stage1": _stage1("recipe", "stage 1, whole images", minutes=30),
-    "stage2": Row("stage 2, crops", "both", (STAGE2,), beside=("stage1", "longer"), minutes=40),
+    "stage1": _stage1("recipe", "stage 1, whole images", beside=("regression-block4",), minutes=30),
+    "stage2": Row(
+        "stage 2, crops", "two_stages", (STAGE2,), beside=("stage1", "longer", "regression-block4"), minutes=40
+    ),
     "both": _average(
-        "stages 1 and 2 averaged", "stage1,stage2", STAGE1, STAGE2, beside=("stage1", "both-longer", "two-stage1")
+        "stages 1 and 2 averaged", "stage1", "stage2",
+        beside=("stage1", "stage2", "both-longer", "two-stage1", "stage1-regression", "regression-block4"),
     ),
     **_second(
         "longer", "given", "stage 1 that goes on with whole images", what="whole", beside=("stage1",), minutes=25
     ),
-    "both-longer": _average(
-        "stage 1 and that averaged", "stage1,longer", STAGE1, "{here}_longer/predictions_stage2.csv",
-        beside=("stage1",),
-    ),
-    "two-stage1": _average(
-        "stages 1 of two seeds averaged", "stage1,stage1'", STAGE1, STAGE1.replace("here", "next"), beside=("stage1",)
+    "both-longer": _average("stage 1 and that averaged", "stage1", "longer", beside=("stage1",)),
+    "two-stage1": _average("stages 1 of two seeds averaged", "stage1", "stage1'", beside=("stage1",)),
+    "stage1-regression": _average(
+        "stage 1 and the regression on block 4 averaged", "stage1", "regression-block4",
+        beside=("stage1", "regression-block4"),
     ),
     "stage1-views": Row("stage 1 over 8 flips and turns", "views", (VIEWS1,), beside=("stage1",), minutes=6),
     "stage2-views": Row("stage 2 over 8 flips and turns", "views", (VIEWS2,), beside=("stage2",)),
@@ -146,6 +155,7 @@ ROWS = {
     ),
     # Parts of the images painted over.
     **_without("lesion", "the lesion painted over"),
+    **_without("box", "the lesion's bounding box painted over"),
     **_without("outside", "all but the lesion painted over"),
     **_without("strange", "stickers and pen marks painted over"),
     **_without("rim", "the rim painted over"),
@@ -156,17 +166,16 @@ ROWS = {
     ),
     # Choices, on a fold of the training images.
     "fold-stage1": _stage1("fold", "stage 1", minutes=25),
-    "fold-stage2": Row("stage 2, from stage 1", "both", (STAGE2,), "fold", beside=("fold-stage1",), minutes=35),
+    "fold-stage2": Row("stage 2, from stage 1", "two_stages", (STAGE2,), "fold", beside=("fold-stage1",), minutes=35),
     "fold-both": _average(
-        "stages 1 and 2 averaged", "fold-stage1,fold-stage2", STAGE1, STAGE2, base="fold", beside=("fold-stage1",)
+        "stages 1 and 2 averaged", "fold-stage1", "fold-stage2", base="fold", beside=("fold-stage1",)
     ),
     **_second(
         "fold-start", "region", "stage 2, from the weights that stage 1 started from", base="fold",
         choices={"stage2_from": "start"}, beside=("fold-stage2",), minutes=25,
     ),
     "fold-both-start": _average(
-        "stage 1 and that averaged", "fold-stage1,fold-start", STAGE1, "{here}_fold-start/predictions_stage2.csv",
-        base="fold", beside=("fold-both",),
+        "stage 1 and that averaged", "fold-stage1", "fold-start", base="fold", beside=("fold-both",)
     ),
     "fold-plain": _stage1("fold-plain", "stage 1 without augmentation", beside=("fold-stage1",), minutes=20),
     "fold-flips": _stage1("fold-flips", "stage 1 with flips and turns", beside=("fold-stage1",), minutes=25),
@@ -176,13 +185,23 @@ ROWS = {
     "fold-slow": _stage1("fold-slow", "stage 1 at a quarter of the rate", beside=("fold-stage1",), minutes=20),
     "fold-fast": _stage1("fold-fast", "stage 1 at four times the rate", beside=("fold-stage1",), minutes=20),
     # Crop rules, on the same fold: one stage 1, short second stages.
-    **_screened_given("whole", "whole images"),
+    **_screened_given("whole", "whole images", beside=()),
     **_screened("predicted", "CAM of the predicted class", 0.2),
     **_screened("centred", "CAM of the predicted class, favouring the middle", 0.2),
     **_screened("evidence", "CAMs of all classes, their positive parts", 0.3),
     **_screened("energy", "sum of the features of block 4, favouring the middle", 0.3),
     **_screened("middle", "the middle of every image", 0.7),
-    **_screened("foreground", "foreground learned from the middle of images", 0.3, "screen-middle", "screen-masks"),
-    **_screened_given("masks", "around the true masks", "screen-whole"),
-    **_screened_given("shuffled", "boxes of foreground, dealt to other images", "screen-whole", "screen-foreground"),
+    **_screened("foreground", "foreground learned from the middle of images", 0.3, beside=("screen-whole",)),
+    **_screened_given("masks", "around the true masks"),
+    **_screened_given("shuffled", "boxes of foreground, dealt to other images"),
 }  # fmt: skip
+
+
+def parts(name: str, seed: int) -> list[tuple[str, int]]:
+    """The rows, with their seeds, that an average is made of, named in `what`: one with a ' is that of the next seed.
+    Other rows have none."""
+    row, found = ROWS[name], []
+    for part in row.what.split(",") if row.how == "average" else ():
+        of = part.rstrip("'")
+        found.append((of, seed_beside(row.base, next_seed(row.base, seed) if part != of else seed, ROWS[of].base)))
+    return found
