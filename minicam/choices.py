@@ -49,7 +49,7 @@ def add_choices(p: argparse.ArgumentParser) -> None:
     crops = p.add_argument_group("from CAM to crop")
     text = f"the map in which the box is found: {', '.join(cam.REGIONS)}"
     add(crops, "region", text, choices=cam.REGIONS, metavar="NAME")
-    add(crops, "threshold", "fraction of the map's maximum", type=float, metavar="X")
+    add(crops, "threshold", "fraction of the map's maximum; another --region has its own", type=float, metavar="X")
     add(crops, "padding", "on each side, as a fraction of the box", type=float, metavar="X")
     add(crops, "minimum", "least side of a crop, as a fraction of the image's", type=float, metavar="X")
     add(crops, "square", "grow the shorter side to the longer one", action=argparse.BooleanOptionalAction)

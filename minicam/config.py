@@ -138,6 +138,11 @@ FOR_VGG16_GAP = {
 }
 
 
+# Of the regions that are not the network's own. CAMs of one class are cut as Zhou et al. do, sums a little higher, and
+# of the middle half the image is left.
+THRESHOLDS = {"predicted": 0.2, "centred": 0.2, "evidence": 0.3, "energy": 0.3, "middle": 0.7, "foreground": 0.3}
+
+
 def default(name: str, own_data: bool) -> object:
     """The default of a field of Config, for the built-in data or for images of one's own."""
     if own_data and name in FOR_VGG16_GAP:
@@ -154,7 +159,10 @@ def make(**given: object) -> Config:
     """
     given = {name: value for name, value in given.items() if value is not None}
     large = given.get("network", "vgg16_gap" if "data" in given else "small_gap") == "vgg16_gap"
-    values = {**(FOR_VGG16_GAP if large else {}), **given}
+    own = FOR_VGG16_GAP if large else {}
+    if given.get("region") in THRESHOLDS and given["region"] != own.get("region", Config.region):
+        own = own | {"threshold": THRESHOLDS[given["region"]]}
+    values = {**own, **given}
     if values.get("weights") == "none":
         values["weights"] = None
         values["train_from"] = given.get("train_from")  # layers of random numbers are not worth keeping

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from minicam import MinicamError
-from minicam.config import FIELDS, FOR_VGG16_GAP, Config, default, make
+from minicam.cam import REGIONS
+from minicam.config import FIELDS, FOR_VGG16_GAP, THRESHOLDS, Config, default, make
 
 
 def test_the_defaults_go_with_the_network():
@@ -14,6 +15,15 @@ def test_the_defaults_go_with_the_network():
     assert (small.size, small.lr, small.weights, small.threshold) == (64, 0.02, None, 0.4)
     assert (large.size, large.lr, large.threshold, large.data) == (224, 4e-4, 0.3, None)
     assert large.weights == os.path.abspath(FOR_VGG16_GAP["weights"])
+
+
+def test_another_region_has_a_threshold_of_its_own():
+    assert make(network="vgg16_gap", region="predicted").threshold == 0.2
+    assert make(network="vgg16_gap", region="foreground").threshold == 0.3
+    assert make(network="vgg16_gap", region="middle", threshold=0.5).threshold == 0.5
+    assert make(region="predicted").threshold == 0.4  # the built-in job's own
+    assert make(region="foreground").threshold == 0.3
+    assert THRESHOLDS.keys() == REGIONS.keys()
 
 
 def test_without_data_the_defaults_are_those_of_the_built_in_job():

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from minicam.config import THRESHOLDS
+
 SHORT = {"augment": (), "epochs": 4}  # of a second stage that only screens crops
 
 
@@ -88,8 +90,8 @@ def _regression(says: str, what: str, **more: object) -> Row:
 SCREENS = ("screen-whole", "screen-foreground")  # that the others are compared with
 
 
-def _screened(name: str, says: str, threshold: float, beside: tuple[str, ...] = SCREENS) -> dict[str, Row]:
-    choices = {**SHORT, "region": name, "threshold": threshold}
+def _screened(name: str, says: str, beside: tuple[str, ...] = SCREENS) -> dict[str, Row]:
+    choices = {**SHORT, "region": name, "threshold": THRESHOLDS[name]}
     return _second(f"screen-{name}", "region", says, base="fold", choices=choices, beside=beside, minutes=12)
 
 
@@ -151,7 +153,7 @@ ROWS = {
     ),
     **_second(
         "middle", "region", "stage 2, the middle of every image",
-        choices={"region": "middle", "threshold": 0.7}, beside=("stage1", "stage2"), minutes=45,
+        choices={"region": "middle", "threshold": THRESHOLDS["middle"]}, beside=("stage1", "stage2"), minutes=45,
     ),
     # Parts of the images painted over.
     **_without("lesion", "the lesion painted over"),
@@ -186,12 +188,12 @@ ROWS = {
     "fold-fast": _stage1("fold-fast", "stage 1 at four times the rate", beside=("fold-stage1",), minutes=20),
     # Crop rules, on the same fold: one stage 1, short second stages.
     **_screened_given("whole", "whole images", beside=()),
-    **_screened("predicted", "CAM of the predicted class", 0.2),
-    **_screened("centred", "CAM of the predicted class, favouring the middle", 0.2),
-    **_screened("evidence", "CAMs of all classes, their positive parts", 0.3),
-    **_screened("energy", "sum of the features of block 4, favouring the middle", 0.3),
-    **_screened("middle", "the middle of every image", 0.7),
-    **_screened("foreground", "foreground learned from the middle of images", 0.3, beside=("screen-whole",)),
+    **_screened("predicted", "CAM of the predicted class"),
+    **_screened("centred", "CAM of the predicted class, favouring the middle"),
+    **_screened("evidence", "CAMs of all classes, their positive parts"),
+    **_screened("energy", "sum of the features of block 4, favouring the middle"),
+    **_screened("middle", "the middle of every image"),
+    **_screened("foreground", "foreground learned from the middle of images", beside=("screen-whole",)),
     **_screened_given("masks", "around the true masks"),
     **_screened_given("shuffled", "boxes of foreground, dealt to other images"),
 }  # fmt: skip
