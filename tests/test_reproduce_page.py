@@ -52,9 +52,12 @@ def row_with(text, *cells):
 def test_seeds_are_named_where_they_are_not_those_of_the_row(collected, tmp_path):
     text = page.page(collected, [], tmp_path / "table.json")
     assert row_with(text, "longer", ROWS["longer"].says).endswith("(seed 1, 2) |")
+    assert "(seed" not in row_with(text, "middle", ROWS["middle"].says)  # it is run with one
+    assert "40 images of 2 x 2 pixels, the validation images" in text
     assert "(seed" not in row_with(text, "stage1", ROWS["stage1"].says)
     assert collected["longer"]["differences"]["stage1"]["seeds"] == [1, 2]
-    assert row_with(text, "longer", "stage1")
+    assert row_with(text, "longer", "stage1 (seed 1, 2)")
+    assert row_with(text, "middle", "stage1 (seed 0)")
     assert row_with(text, "stage1", "regression-block4")  # its one seed goes with all three
 
 
@@ -94,6 +97,11 @@ def test_seeds_of_other_images_are_refused():
     report.demand_alike("stage1", {0: alike, 1: alike})
     with pytest.raises(MinicamError, match="the seeds of row stage1 were not scored on the same images"):
         report.demand_alike("stage1", {0: alike, 1: alike | {"images": "b"}})
+
+
+def test_images_of_many_sizes_have_the_smallest_and_the_largest_named():
+    images = [np.zeros((*size, 3), np.uint8) for size in ((8, 9), (30, 20), (5, 40))]
+    assert report.pixels_of(tiny.pictures(images)) == "9 x 8 to 20 x 30"
 
 
 def test_commits_are_named_once_and_in_order():

@@ -7,7 +7,7 @@ from minicam import results
 from minicam.reproduce import figures
 from minicam.reproduce.maps import DELETION_IMAGES
 from minicam.reproduce.place import WHOLE
-from minicam.reproduce.rows import BASES, ROWS
+from minicam.reproduce.rows import ROWS, seeds_of
 from minicam.results import figure
 
 MAIN = (
@@ -33,7 +33,7 @@ REGRESSIONS = (
 )
 TABLES = {
     "Main rows": ("regression", "regression-block4", "regression-crops", *MAIN),
-    "Other crops under the whole recipe": ("masks", "middle"),
+    "Other crops under the whole recipe": ("predicted", "middle", "masks"),
     "Pre-trained and from scratch": ("fine-tuned", "from-scratch"),
     "Parts of the images painted over": tuple(name for name in ROWS if "-without-" in name),
     "Choices": tuple(name for name in ROWS if name.startswith("fold-")),
@@ -48,10 +48,10 @@ def page(table: dict[str, dict], pictures: Sequence[Path], path: Path) -> str:
     for title, names in TABLES.items():
         rows = {name: table[name] for name in names if name in table}
         if rows:
-            on = {f"{row['images']} images, {row['on']}" for row in rows.values()}
+            on = {f"{row['images']} images of {row['pixels']} pixels, {row['on']}" for row in rows.values()}
             parts += [f"## {title}", f"On {' and '.join(sorted(on))}.", auc_table(rows)]
             if any(row["differences"] for row in rows.values()):
-                parts += ["Differences of the same images' scores, paired:", difference_table(rows)]
+                parts += ["Differences of the same images' scores, paired:", difference_table(rows, table)]
             if any("cross_validated" in row for row in rows.values()):
                 parts += [REGRESSIONS, regression_table(rows)]
             if any("region" in row or "cam" in row for row in rows.values()):
@@ -91,21 +91,22 @@ def auc_table(rows: dict[str, dict]) -> str:
                 *(figure(row[task], 3) for task in tasks),
                 f"**{row['mean']:.3f}**",
                 f"{row['low']:.3f} to {row['high']:.3f}",
-                each + said_seeds(row["seeds"], BASES[ROWS[name].base].seeds),
+                each + said_seeds(row["seeds"], seeds_of(name)),
             )
         )
     header = ("row", "what it is", *(task.replace("_", " ") for task in tasks), "mean", "95 %", "each seed")
     return results.table(header, cells, left=2)
 
 
-def difference_table(rows: dict[str, dict]) -> str:
-    """By how much rows are above those beside them."""
+def difference_table(rows: dict[str, dict], table: dict[str, dict]) -> str:
+    """By how much rows are above those beside them; over which seeds, where either has more."""
     tasks, cells = tasks_of(rows), []
     for name, row in rows.items():
         for other, found in row["differences"].items():
             ends = [("mean", "low", "high"), *((task, f"{task}_low", f"{task}_high") for task in tasks)]
             values = ("{:+.3f} ({:+.3f} to {:+.3f})".format(*(found[key] for key in keys)) for keys in ends)
-            cells.append((name, other + said_seeds(found["seeds"], row["seeds"]), *values))
+            there = sorted({*row["seeds"], *table[other]["seeds"]})
+            cells.append((name, other + said_seeds(found["seeds"], there), *values))
     header = ("row", "above", "mean (95 %)", *(f"{task.replace('_', ' ')} (95 %)" for task in tasks))
     return results.table(header, cells, left=2)
 

@@ -92,6 +92,7 @@ def row_of(name: str, of_seeds: dict[int, dict], dataset: Dataset, scores: list[
         "says": ROWS[name].says,
         "seeds": list(of_seeds),
         "images": len(dataset),
+        "pixels": pixels_of(dataset),
         "on": "the validation images" if fold is None else f"fold {fold} of the training images",
         **figures.aucs(aucs),
         "details": figures.details(dataset, scores),
@@ -105,6 +106,12 @@ def row_of(name: str, of_seeds: dict[int, dict], dataset: Dataset, scores: list[
     entry |= {key: last[key] for key in KEPT if key in last}
     entry["origin"] = [{"seed": seed, **origin(record)} for seed, record in of_seeds.items()]
     return entry
+
+
+def pixels_of(dataset: Dataset) -> str:
+    """The size of the images; of several sizes the smallest and the largest."""
+    sizes = sorted({dataset.shape(i)[::-1] for i in range(len(dataset))}, key=lambda size: size[0] * size[1])
+    return " to ".join(f"{W} x {H}" for W, H in (sizes[:1] if len(sizes) == 1 else (sizes[0], sizes[-1])))
 
 
 def origin(record: dict) -> dict:

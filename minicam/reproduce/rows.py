@@ -53,6 +53,7 @@ class Row:
     what     what the function is to do: which crops, which part of the images, which rows are averaged (see `parts`)
     choices  of a second stage, what differs from the base
     beside   the rows whose figures it is compared with, image by image
+    seeds    that it is run with, where not all of the base's
     minutes  that one seed takes on a core of an AMD EPYC (Zen 3), after the rows that it needs
     """
 
@@ -63,6 +64,7 @@ class Row:
     what: str = ""
     choices: dict = field(default_factory=dict)
     beside: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
     minutes: int = 1
 
 
@@ -85,6 +87,12 @@ def _average(says: str, *parts: str, **more: object) -> Row:
 
 def _regression(says: str, what: str, **more: object) -> Row:
     return Row(says, "regression", (f"{{here}}_{what}/predictions.csv",), "frozen", what, **more)
+
+
+def _other(name: str, says: str) -> dict[str, Row]:
+    choices = {"region": name, "threshold": THRESHOLDS[name]}
+    more = {"choices": choices, "beside": ("stage1", "stage2"), "seeds": (0,), "minutes": 45}
+    return _second(name, "region", says, **more)
 
 
 SCREENS = ("screen-whole", "screen-foreground")  # that the others are compared with
@@ -127,7 +135,8 @@ ROWS = {
     # The main rows, with their controls.
     "stage1": _stage1("recipe", "stage 1, whole images", beside=("regression-block4",), minutes=30),
     "stage2": Row(
-        "stage 2, crops", "two_stages", (STAGE2,), beside=("stage1", "longer", "regression-block4"), minutes=40
+        "stage 2, crops by foreground", "two_stages", (STAGE2,),
+        beside=("stage1", "longer", "regression-block4"), minutes=40,
     ),
     "both": _average(
         "stages 1 and 2 averaged", "stage1", "stage2",
@@ -149,12 +158,11 @@ ROWS = {
     ),
     # Other crops under the whole recipe.
     **_second(
-        "masks", "given", "stage 2, crops around the true masks", what="masks", beside=("stage1", "stage2"), minutes=45
+        "masks", "given", "stage 2, crops around the true masks", what="masks", beside=("stage1", "stage2"),
+        seeds=(0,), minutes=45,
     ),
-    **_second(
-        "middle", "region", "stage 2, the middle of every image",
-        choices={"region": "middle", "threshold": THRESHOLDS["middle"]}, beside=("stage1", "stage2"), minutes=45,
-    ),
+    **_other("predicted", "stage 2, crops by the CAM of the predicted class"),
+    **_other("middle", "stage 2, the middle of every image"),
     # Parts of the images painted over.
     **_without("lesion", "the lesion painted over"),
     **_without("box", "the lesion's bounding box painted over"),
@@ -197,6 +205,11 @@ ROWS = {
     **_screened_given("masks", "around the true masks"),
     **_screened_given("shuffled", "boxes of foreground, dealt to other images"),
 }  # fmt: skip
+
+
+def seeds_of(name: str) -> tuple[int, ...]:
+    """The seeds that a row is run with."""
+    return ROWS[name].seeds or BASES[ROWS[name].base].seeds
 
 
 def parts(name: str, seed: int) -> list[tuple[str, int]]:
