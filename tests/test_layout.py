@@ -5,9 +5,9 @@ import importlib
 import inspect
 import os
 import re
-import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -221,13 +221,15 @@ def test_every_public_function_has_a_docstring_and_annotations(name):
 
 @pytest.mark.parametrize(("module", "says"), [("minicam.train", "--train-from"), ("minicam.emulator", "trace")])
 def test_help_answers_within_a_second(module, says):
-    """Of the processor's time, for others may be at work. Heavy imports belong in the functions that need them."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode == 0, done.stderr
-    assert says in done.stdout
-    assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1
+    """Best of three, as the machine may be busy. Heavy imports belong in the functions that need them."""
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True)
+        seconds.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+        assert says in done.stdout
+    assert min(seconds) < 1
 
 
 # --- the suite itself ---
