@@ -8,7 +8,7 @@ import pytest
 from minicam.reproduce import measure as measuring
 from minicam.reproduce.__main__ import main
 from minicam.reproduce.place import Place
-from minicam.reproduce.rows import BASES, ROWS, parts, seeds_of
+from minicam.reproduce.rows import BASES, ROWS, own_seeds, parts
 
 
 def test_each_row_can_be_run_and_is_compared_with_one_of_the_same_images():
@@ -82,6 +82,6 @@ def test_the_list_shows_every_row_with_its_time(capsys):
 
 def test_rows_with_seeds_of_their_own_are_run_with_those():
     place = Place(None)
-    assert (seeds_of("masks"), seeds_of("stage2"), seeds_of("regression")) == ((0,), (0, 1, 2), (0,))
+    assert (own_seeds("masks"), own_seeds("stage2"), own_seeds("regression")) == ((0,), (0, 1, 2), (0,))
     assert "--seeds" not in place.command("masks", 0) + place.command("stage2", 2)
     assert place.command("masks", 2).endswith("--seeds 2")

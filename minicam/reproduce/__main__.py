@@ -20,11 +20,10 @@ from minicam.config import Config
 from minicam.controls import seeds_of
 from minicam.files import locked
 from minicam.fit import Interrupted
-from minicam.reproduce import rows
 from minicam.reproduce.measure import measure
 from minicam.reproduce.place import Place
 from minicam.reproduce.records import finished
-from minicam.reproduce.rows import ROWS
+from minicam.reproduce.rows import ROWS, own_seeds, parts
 from minicam.train import check
 
 OUT = Path("runs/isic2017")
@@ -35,7 +34,7 @@ def show(options: dict) -> None:
     """Print the rows."""
     header = ("row", "what it is", "base", "seeds", "minutes a seed")
     lines = [
-        (name, row.says, row.base, ",".join(map(str, rows.seeds_of(name))), str(row.minutes))
+        (name, row.says, row.base, ",".join(map(str, own_seeds(name))), str(row.minutes))
         for name, row in ROWS.items()
     ]
     print(results.table(header, lines, left=4))
@@ -50,8 +49,8 @@ def run(options: dict) -> None:
         raise MinicamError("--fold is what the rows named fold- and screen- have; leave it out")
     given.pop("float16_features", None)  # each base says by itself whether its features can be kept
     place = Place(options["out"], given, options["workers"], on, cache)
-    pairs = [(name, seed) for name in options["rows"] for seed in options["seeds"] or rows.seeds_of(name)]
-    pairs = list(dict.fromkeys(pair for wanted in pairs for pair in (*rows.parts(*wanted), wanted)))
+    pairs = [(name, seed) for name in options["rows"] for seed in options["seeds"] or own_seeds(name)]
+    pairs = list(dict.fromkeys(pair for wanted in pairs for pair in (*parts(*wanted), wanted)))
     checked: list[Config] = []
     for name, seed in pairs:
         base = place.config(ROWS[name].base, seed)

@@ -39,7 +39,8 @@ def values_of_maps(network: Network, loader: Loader, rule: cam.CropRule, deletio
                 for name, value in values.items():
                     found[name].append(value)
     if deletion:
-        areas, blind = (deletion_areas(network, loader, r) for r in (rule, replace(rule, region="middle")))
+        areas, middle = deletion_areas(network, loader, rule), replace(rule, region="middle")
+        blind = areas if rule == middle else deletion_areas(network, loader, middle)
         found |= {"deletion": areas.tolist(), "deletion_gain": (blind - areas).tolist()}
     return found
 

@@ -7,7 +7,7 @@ from minicam import results
 from minicam.reproduce import figures
 from minicam.reproduce.maps import DELETION_IMAGES
 from minicam.reproduce.place import WHOLE
-from minicam.reproduce.rows import ROWS, seeds_of
+from minicam.reproduce.rows import ROWS, own_seeds
 from minicam.results import figure
 
 MAIN = (
@@ -91,7 +91,7 @@ def auc_table(rows: dict[str, dict]) -> str:
                 *(figure(row[task], 3) for task in tasks),
                 f"**{row['mean']:.3f}**",
                 f"{row['low']:.3f} to {row['high']:.3f}",
-                each + said_seeds(row["seeds"], seeds_of(name)),
+                each + said_seeds(row["seeds"], own_seeds(name)),
             )
         )
     header = ("row", "what it is", *(task.replace("_", " ") for task in tasks), "mean", "95 %", "each seed")

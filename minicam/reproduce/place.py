@@ -7,7 +7,7 @@ from pathlib import Path
 from minicam.choices import as_argument
 from minicam.config import Config, make
 from minicam.data import augment
-from minicam.reproduce.rows import BASES, ROWS, parts, seeds_of
+from minicam.reproduce.rows import BASES, ROWS, own_seeds, parts
 
 WHERE = ("data", "weights", "layout")  # choices that say where, and not what
 WHOLE = (None, "block1_conv1")  # choices of train_from with which the whole network learns
@@ -59,7 +59,7 @@ class Place:
         base = ROWS[name].base
         words = ["run", name, *(["--data", "ISIC"] if "data" in self.given else [])]
         words += ["--cache-features", "DIR"] if self.config(base, seed).float16_features else []
-        words += [] if seed in seeds_of(name) else ["--seeds", str(seed)]
+        words += [] if seed in own_seeds(name) else ["--seeds", str(seed)]
         for choice, value in self.given.items():
             flag = choice.replace("_", "-")
             if isinstance(value, bool):

@@ -74,10 +74,12 @@ def trained(name: str, seed: int, place: Place) -> dict:
     base = place.folder(row.base, seed)
     second = place.own(name, seed) if row.how in ("region", "given") else base
     stages = [(base, 1)] + ([(second, 2)] if any("stage2" in file for file in row.files) else [])
+    seconds = []
     for folder, stage in stages:
-        lines += [line for line in Run.open(folder).trained_by() if line["stage"] == stage]
-    own = [Run.open(folder).checkpoint(stage) for folder, stage in stages if stage in STAGES.get(row.how, ())]
-    seconds = [checked_state(path)[1]["progress"]["seconds"] for path in own]
+        run = Run.open(folder)
+        lines += [line for line in run.trained_by() if line["stage"] == stage]
+        if stage in STAGES.get(row.how, ()):
+            seconds.append(checked_state(run.checkpoint(stage))[1]["progress"]["seconds"])
     return {"trained": lines} | ({"training_seconds": round(sum(seconds), 1)} if seconds else {})
 
 

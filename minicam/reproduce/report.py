@@ -118,7 +118,7 @@ def origin(record: dict) -> dict:
     """When, where and with which code a seed was trained and scored; seconds of training, where it was trained."""
     kept = {key: record[key] for key in ("date", "machine", "device", "gpu", "precision")}
     kept |= {"commit": records.commits([record])[0], "trained_at": records.commits(record["trained"])}
-    return kept | {key: record[key] for key in ("training_seconds",) if key in record}
+    return kept | ({"training_seconds": record["training_seconds"]} if "training_seconds" in record else {})
 
 
 def differences(name: str, aucs: dict[str, dict[int, dict]], images: dict[str, str]) -> dict[str, dict]:

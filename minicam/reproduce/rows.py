@@ -89,9 +89,12 @@ def _regression(says: str, what: str, **more: object) -> Row:
     return Row(says, "regression", (f"{{here}}_{what}/predictions.csv",), "frozen", what, **more)
 
 
+def _region(name: str) -> dict:
+    return {"region": name, "threshold": THRESHOLDS[name]}
+
+
 def _other(name: str, says: str) -> dict[str, Row]:
-    choices = {"region": name, "threshold": THRESHOLDS[name]}
-    more = {"choices": choices, "beside": ("stage1", "stage2"), "seeds": (0,), "minutes": 45}
+    more = {"choices": _region(name), "beside": ("stage1", "stage2"), "seeds": (0,), "minutes": 45}
     return _second(name, "region", says, **more)
 
 
@@ -99,7 +102,7 @@ SCREENS = ("screen-whole", "screen-foreground")  # that the others are compared 
 
 
 def _screened(name: str, says: str, beside: tuple[str, ...] = SCREENS) -> dict[str, Row]:
-    choices = {**SHORT, "region": name, "threshold": THRESHOLDS[name]}
+    choices = {**SHORT, **_region(name)}
     return _second(f"screen-{name}", "region", says, base="fold", choices=choices, beside=beside, minutes=12)
 
 
@@ -207,7 +210,7 @@ ROWS = {
 }  # fmt: skip
 
 
-def seeds_of(name: str) -> tuple[int, ...]:
+def own_seeds(name: str) -> tuple[int, ...]:
     """The seeds that a row is run with."""
     return ROWS[name].seeds or BASES[ROWS[name].base].seeds
 
