@@ -36,6 +36,7 @@ from minicam.run import Run, new_folder
 from minicam.train import build, check, open_data, second_stage, task_numbers, train
 
 RESULTS = Path("results/builtin.json")
+SEEDS = "0-4"
 CONTROLS = ("longer", "shuffled")
 STREAM = 3  # of random numbers, which shuffles the boxes: beside 1 and 2, those of the stages
 
@@ -60,6 +61,11 @@ def shuffled(dataset: Dataset, crops: np.ndarray, seed: int) -> np.ndarray:
     return dealt
 
 
+def beside(run: Run, name: str) -> Path:
+    """The folder of a run's control."""
+    return run.folder.with_name(f"{run.folder.name}_{name}")
+
+
 def control(run: Run, name: str, workers: int = 2, on: str = "cpu", cache: Path | None = None) -> float | None:
     """Mean AUC of a control, "longer" or "shuffled", of a finished run; its own folder stands beside the run's."""
     config = run.config
@@ -70,7 +76,7 @@ def control(run: Run, name: str, workers: int = 2, on: str = "cpu", cache: Path 
         as_it_started = config.stage2_from == "start"
         network = build(config, len(training.classes), on=on) if as_it_started else run.trained(1, on).network
         crops = tuple(shuffled(dataset, run.read_crops(dataset), config.seed) for dataset in datasets)
-    own = continued(run.folder.with_name(f"{run.folder.name}_{name}"), config)
+    own = continued(beside(run, name), config)
     probabilities, _ = second_stage(own, network, datasets, crops, workers, cache)
     return mean_auc(validation.labels, probabilities, task_numbers(validation))["mean"]
 
@@ -95,13 +101,11 @@ def other_choice(was: dict, wanted: dict) -> str | None:
     return None
 
 
-def measure(
-    folder: Path, config: Config, code: dict, workers: int = 2, on: str = "cpu", cache: Path | None = None
-) -> dict:
+def measure(folder: Path, config: Config, workers: int = 2, on: str = "cpu", cache: Path | None = None) -> dict:
     """The row of one seed, from `row.json` in the run's folder, or made by a run and its two controls.
 
-    code   the version of the code, as `version` gives it: a row keeps that which made it
     cache  the folder to keep features in; None: nowhere
+    Its "code" are the versions of the code that trained the run and its controls, each once.
     """
     run = continued(folder, config)
     row = results.read(folder / "row.json")
@@ -110,7 +114,11 @@ def measure(
         row = {"seed": config.seed, "stage1": summary["stage1"]["mean"], "stage2": summary["stage2"]["mean"]}
         row |= {"difference": summary["difference"]}
         row |= {name: control(run, name, workers, on, cache) for name in CONTROLS}
-        row |= {"box_iou": summary["box_iou"], "seconds": summary["seconds"], "code": code}
+        runs = run, *(Run.open(beside(run, name)) for name in CONTROLS)
+        lines = [line for each in runs for line in each.trained_by()]
+        code = [{name: line[name] for name in ("commit", "dirty")} for line in lines]
+        row |= {"box_iou": summary["box_iou"], "seconds": summary["seconds"]}
+        row |= {"code": [version for i, version in enumerate(code) if version not in code[:i]]}
         run.write("row.json", json.dumps(row, indent=2) + "\n")
     return row
 
@@ -164,6 +172,7 @@ def page(found: dict) -> str:
     computed = "" if found.get("device", "cpu") == "cpu" else f", on the device {found.get('gpu', 'emulator')}"
     fold = found["config"].get("fold")
     scored = "validation images" if fold is None else f"images of fold {fold}, held out of the training images"
+    versions = dict.fromkeys(name(code) for row in found["rows"] for code in row["code"])
     paragraphs = (
         f"# Both stages and two controls, on {data}",
         f"Mean AUC on the {scored}. *Longer*: stage 1 goes on with whole images for the steps of stage 2. "
@@ -173,7 +182,7 @@ def page(found: dict) -> str:
         "What is demanded of every seed:",
         verdict(rows),
         f"Made on {found['date'][:10]} by `{found['command']}`, from "
-        f"{' and '.join(dict.fromkeys(name(row['code']) for row in rows))}; {where['cores']} cores of {where['cpu']}, "
+        f"{' and '.join(versions)}; {where['cores']} cores of {where['cpu']}, "
         f"Python {where['python']}, NumPy {where['numpy']}, {where['blas']}{computed}.",
     )
     return "\n\n".join(paragraphs) + "\n"
@@ -208,9 +217,9 @@ def parser() -> argparse.ArgumentParser:
     p = Parser("python -m minicam.controls", description=__doc__, formatter_class=HelpFormatter)
     add_choices(p)
     runs = p.add_argument_group("the runs")
-    runs.add_argument("--seeds", type=seeds_of, metavar="LIST", default="0-4", help="such as 0-4 or 0,2,5")
+    runs.add_argument("--seeds", type=seeds_of, metavar="LIST", default=SEEDS, help="such as 0-4 or 0,2,5")
     runs.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs (a new one under runs/)")
-    text = f"what was measured; a page (.md) goes beside it ({RESULTS}; with other choices results.json in --out)"
+    text = f"what was measured; a page (.md) goes beside it ({RESULTS}; with other options results.json in --out)"
     runs.add_argument("--results", type=Path, metavar="FILE.json", help=text)
     device.add_options(runs, "read and augment images")
     return p
@@ -223,11 +232,13 @@ def main(argv: list[str] | None = None) -> int:
     on = device.prepare(**options)
     given, seeds = given_choices(options), options["seeds"]
     out = options["out"] or new_folder()
-    path = options["results"] or (out / "results.json" if given or on != "cpu" else RESULTS)
+    as_it_is = not given and on == "cpu" and not options["exact"] and seeds == seeds_of(SEEDS)
+    path = options["results"] or (RESULTS if as_it_is else out / "results.json")
     if path.suffix != ".json":
         raise MinicamError(f"--results is {path}; give a name that ends in .json, for a page (.md) goes beside it")
     configs = [make(**given, seed=seed) for seed in seeds]
     check(configs[0], on, options["cache_features"], crops=2)  # bad input is told before a folder is made
+    results.place(path)
     arguments = without_places(sys.argv[1:] if argv is None else argv)
     found = {
         **results.about(shlex.join(["python", "-m", "minicam.controls", *arguments])),
@@ -236,17 +247,16 @@ def main(argv: list[str] | None = None) -> int:
         "precision": cuda.precision(),
         "config": {name: value for name, value in asdict(configs[0]).items() if name != "seed"},
     }
-    code = {name: found[name] for name in ("commit", "dirty")}
     print(f"runs: {out}", flush=True)
     try:
         rows = []
         for config in configs:
-            row = measure(out / f"seed{config.seed}", config, code, options["workers"], on, options["cache_features"])
+            row = measure(out / f"seed{config.seed}", config, options["workers"], on, options["cache_features"])
             first, second = figure(row["stage1"]), figure(row["stage2"])
             print(f"seed {config.seed}: stage 1 {first}, stage 2 {second}", flush=True)
             rows.append(row)
     except (Interrupted, KeyboardInterrupt):
-        print(f"stopped; continue with the same command and --out {out}", file=sys.stderr)
+        print(f"stopped; continue with the same command and --out {shlex.quote(str(out))}", file=sys.stderr)
         raise KeyboardInterrupt from None
     found["rows"] = rows
     if on == "cuda":

@@ -138,7 +138,7 @@ def test_the_results_are_those_of_the_runs(finished):
             summary[k] for k in ("difference", "box_iou", "seconds")
         ]
         assert all(0 <= row[name] <= 1 for name in FIGURES)
-        assert row["code"] == {"commit": results["commit"], "dirty": results["dirty"]}
+        assert row["code"] == [{"commit": results["commit"], "dirty": results["dirty"]}]
     page = (finished / "results.md").read_text()
     assert page == controls.page(results)
     assert controls.table(results["rows"]) in page
@@ -148,6 +148,7 @@ def test_finished_seeds_are_not_run_again(out, monkeypatch, capsys):
     before = json.loads((out / "results.json").read_text())["rows"]
     monkeypatch.setattr(results, "version", lambda: {"commit": "f" * 40, "dirty": False})
     (out / "seed3" / "row.json").unlink()  # its controls are not finished, as far as one can see
+    shutil.rmtree(out / "seed3_longer")
     calls = []
     monkeypatch.setattr(controls, "train", lambda run, workers, on: calls.append(run))
     assert main([*OPTIONS, "--seeds", "5,3,", "--out", str(out)]) == 2
@@ -155,10 +156,10 @@ def test_finished_seeds_are_not_run_again(out, monkeypatch, capsys):
     assert calls == []
     after = json.loads((out / "new" / "x.json").read_text())["rows"]
     assert after[0] == before[0]
-    assert after[1]["code"] == {"commit": "f" * 40, "dirty": False}
+    assert after[1]["code"] == [*before[1]["code"], {"commit": "f" * 40, "dirty": False}]  # run, and what was missing
     assert {name: after[1][name] for name in FIGURES} == {name: before[1][name] for name in FIGURES}
     made = (out / "new" / "x.md").read_text().splitlines()[-1]
-    assert "commit ffffffffffff" in made
+    assert "and commit ffffffffffff" in made
 
 
 def test_other_choices_in_the_same_folder_are_refused(finished, capsys):

@@ -17,7 +17,7 @@ GOOD = {
     "box_iou": 0.5,
     "difference": {"mean": 0.1, "low": 0.02, "high": 0.18},
     "seconds": 61.6,
-    "code": {"commit": "0123456789abcdef", "dirty": False},
+    "code": [{"commit": "0123456789abcdef", "dirty": False}],
 }
 
 
@@ -37,26 +37,36 @@ GOOD = {
     ],
 )
 def test_what_is_demanded(change, failing, tmp_path, monkeypatch, capsys):
-    rows = {7: GOOD | change | {"seed": 7}, 2: GOOD | {"seed": 2}}
+    rows = {seed: GOOD | {"seed": seed} for seed in range(5)} | {3: GOOD | change | {"seed": 3}}
     monkeypatch.setattr(controls, "measure", lambda folder, config, *_: rows[config.seed])
     monkeypatch.setattr(controls, "RESULTS", tmp_path / "results" / "builtin.json")
-    assert main(["--seeds", "2,7", "--out", str(tmp_path / "out")]) == (1 if failing else 0)
+    assert main(["--out", str(tmp_path / "out")]) == (1 if failing else 0)
     texts = list(controls.DEMANDS)
-    lines = [f"- fails on 7: {text}" if i in failing else f"- holds: {text}" for i, text in enumerate(texts)]
-    assert controls.verdict([rows[2], rows[7]]).splitlines() == lines
+    lines = [f"- fails on 3: {text}" if i in failing else f"- holds: {text}" for i, text in enumerate(texts)]
+    assert controls.verdict([rows[2], rows[3]]).splitlines() == lines
     printed = capsys.readouterr().out
     assert "\n".join(lines) in printed
-    assert printed.splitlines()[-1] == ("not all of it holds" if failing else "all of it holds on seeds 2, 7")
+    assert printed.splitlines()[-1] == ("not all of it holds" if failing else "all of it holds on seeds 0, 1, 2, 3, 4")
     # The built-in job as it is goes to the results that are kept.
-    assert json.loads((tmp_path / "results" / "builtin.json").read_text())["rows"] == [rows[2], rows[7]]
+    assert json.loads((tmp_path / "results" / "builtin.json").read_text())["rows"] == list(rows.values())
     assert "\n".join(lines) in (tmp_path / "results" / "builtin.md").read_text()
+
+
+@pytest.mark.parametrize("options", ["--seeds 7", "--exact", "--lr 0.1"])
+def test_what_is_no_run_of_the_built_in_job_leaves_its_results_alone(options, tmp_path, monkeypatch):
+    monkeypatch.setattr(controls, "measure", lambda folder, config, *_: GOOD | {"seed": config.seed})
+    monkeypatch.setattr(controls, "RESULTS", tmp_path / "results" / "builtin.json")
+    assert main([*options.split(), "--out", str(tmp_path / "out")]) == 0
+    assert not (tmp_path / "results").exists()
+    assert (tmp_path / "out" / "results.json").exists()
 
 
 def test_the_page():
     undefined = dict.fromkeys(FIGURES) | {"seed": 12, "difference": dict.fromkeys(("mean", "low", "high"))}
     where = {"cpu": "a processor", "cores": 2, "python": "3.11.7", "numpy": "2.4.6", "blas": "openblas 1"}
-    rows = [GOOD | {"seed": 0}, GOOD | undefined | {"code": {"commit": None, "dirty": None}}]
-    rows.append(GOOD | {"seed": 1, "code": {"commit": "fedcba9876543210", "dirty": True}})
+    rows = [GOOD | {"seed": 0}, GOOD | undefined | {"code": [{"commit": None, "dirty": None}]}]
+    changed = {"commit": "fedcba9876543210", "dirty": True}
+    rows.append(GOOD | {"seed": 1, "code": [*GOOD["code"], changed]})
     results = {"command": "python -m minicam.controls", "date": "2026-01-02T03:04:05+00:00", "machine": where}
     text = controls.page(results | {"config": {"data": None}, "rows": rows})
     assert text.startswith("# Both stages and two controls, on the built-in data\n\n")
