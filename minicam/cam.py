@@ -150,7 +150,7 @@ def learn_foreground(features: np.ndarray, rounds: int = 6) -> np.ndarray:
 
     No label is needed, and no mask: at first the middle of every image is told from a ring around it; then, in each
     round, the places that these weights find from those they do not. The ring leaves out the outermost places, which
-    features know by the zeros that pad them. MinicamError for maps below 4 x 4, and for even ones.
+    features know by the zeros that pad them; the rounds do not. MinicamError for maps below 4 x 4, and for even ones.
     """
     x, y = _places(*features.shape[1:3])
     ring = np.maximum(np.abs(x), np.abs(y))
@@ -170,11 +170,14 @@ def discriminant(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Source: Fisher, "The Use of Multiple Measurements in Taxonomic Problems" (1936).
     """
     if len(a) and len(b):
-        a, b = a.astype(np.float32), b.astype(np.float32)
-        spread = sum((x - x.mean(0)).T @ (x - x.mean(0)) for x in (a, b)).astype(float) / (len(a) + len(b))
+        a, b = a.astype(np.float32), b.astype(np.float32)  # copies, for they are centred in place
+        means = a.mean(0), b.mean(0)
+        for x, mean in zip((a, b), means, strict=True):
+            x -= mean
+        spread = sum(x.T @ x for x in (a, b)).astype(float) / (len(a) + len(b))
         spread += 0.01 * spread.trace() / len(spread) * np.eye(len(spread))
         if spread.any():
-            return np.linalg.solve(spread, a.mean(0) - b.mean(0)).astype(np.float32)
+            return np.linalg.solve(spread, means[0] - means[1]).astype(np.float32)
     raise MinicamError("these images show no foreground: their maps are too small, or even; take another --region")
 
 

@@ -15,9 +15,9 @@ In DIR, where the id of an image is its name (with suffix, if two names differ i
     crops/<id>.png       what stage 2 saw, cut out of the original
 
 Boxes are found as in training (--region), mostly in the CAM of the most probable class of stage 1; with --class in the
-CAM of that class. They are half-open, in pixels of the original, upright. Crops have all the pixels of the original;
-overlays and boxes show a large one reduced by 2, 4 or 8, as long as its shorter side keeps 512 pixels. K classes stand
-in the order of the columns of probabilities.csv.
+CAM of that class, at 20 % of its maximum where the run's region is no CAM of one class. They are half-open, in pixels
+of the original, upright. Crops have all the pixels of the original; overlays and boxes show a large one reduced by 2, 4
+or 8, as long as its shorter side keeps 512 pixels. K classes stand in the order of the columns of probabilities.csv.
 
 An image that cannot be read is named and left out; the others are explained, and the exit code is 2.
 """
@@ -36,6 +36,7 @@ from tqdm import tqdm
 from minicam import MinicamError, device
 from minicam.backend import to_cpu
 from minicam.cli import HelpFormatter, Parser, command
+from minicam.config import THRESHOLDS
 from minicam.data import Dataset
 from minicam.data.images import images_in
 from minicam.files import as_csv, whole_folder, write_text
@@ -110,6 +111,9 @@ def write(
 ) -> None:
     """Write the files, batch by batch: of a batch only its rows of the two tables are kept."""
     config, (first, second) = run.config, (stage.network for stage in stages)
+    rule = run.crop_rule()
+    if asked is not None and rule.region not in ("predicted", "centred"):
+        rule = replace(rule, threshold=THRESHOLDS["predicted"])
     for name in ("maps", *PICTURES):
         (folder / name).mkdir()
 
@@ -122,7 +126,7 @@ def write(
     located, probabilities = [], []
     whole = loader_for(first, dataset, config, 1, workers)
     with ThreadPoolExecutor(workers) as pool:
-        for indices, maps, heats, found in locate_batches(first, whole, run.crop_rule(), "images", asked):
+        for indices, maps, heats, found in locate_batches(first, whole, rule, "images", asked):
             close = loader_for(second, dataset.subset(indices), config, 2, workers, found.crops)
             probabilities.append(probabilities_of(second, close))
             located.append(found)

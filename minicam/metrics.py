@@ -22,16 +22,17 @@ def auc(positive: np.ndarray, scores: np.ndarray) -> float | None:
 
 
 def sensitivity_at(positive: np.ndarray, scores: np.ndarray, specificity: float = 0.9) -> float | None:
-    """The best sensitivity of a threshold that clears at least this share of the others. None where undefined."""
+    """The best sensitivity (share of the positive found) of all thresholds with at least this specificity (share of
+    the others not taken for positive). None where one of the two sorts is missing."""
     if not 0 < positive.sum() < len(positive):
         return None
     others = np.sort(scores[~positive])[::-1]
-    alarms = int((1 - specificity) * len(others) + 1e-9)  # how many of them may be taken for positive
+    alarms = int((1 - specificity) * len(others) + 1e-9)  # how many false positives there may be
     return float((scores[positive] > others[alarms]).mean()) if alarms < len(others) else 1.0
 
 
 def specificity_at(positive: np.ndarray, scores: np.ndarray, sensitivity: float = 0.9) -> float | None:
-    """The best specificity of a threshold that finds at least this share of the positive. None where undefined."""
+    """The best specificity of all thresholds with at least this sensitivity. None where one sort is missing."""
     return sensitivity_at(~positive, -scores, sensitivity)
 
 
@@ -46,9 +47,11 @@ def reliability(positive: np.ndarray, scores: np.ndarray, bins: int = 10) -> np.
 
 
 def calibration_error(positive: np.ndarray, scores: np.ndarray, bins: int = 10) -> float:
-    """The expected calibration error: how far score and share of positive lie apart, in the mean over the images.
+    """The expected calibration error of one class against the rest: how far its probability and the share of images
+    that are of it lie apart, in the mean over the images.
 
-    Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), equation 3.
+    Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), equation 3, which they take of the predicted
+    class; of a given class it is known as class-wise.
     """
     count, score, share = reliability(positive, scores, bins).T
     return float((count * np.abs(score - share)).sum() / len(scores))
@@ -118,6 +121,7 @@ def paired_bootstrap(
 ) -> dict[str, float | None]:
     """The difference in mean AUC, second - first, with the 95 % interval (low, high) of a paired bootstrap.
 
+    Images are redrawn one by one, as if independent: where several are of one patient, the interval is too narrow.
     Redrawn sets in which a task has no positive or no negative images are left out; where that leaves none, as with
     many classes of one image each, low and high are None.
 
@@ -137,7 +141,8 @@ def paired_bootstrap(
 def interval(
     statistic: Callable[..., Any], *arrays: np.ndarray, draws: int = 1000, seed: int = 0
 ) -> tuple[Any, Any] | tuple[None, None]:
-    """The 95 % interval of `statistic(*arrays)`, arrays (N, ...), from a bootstrap over the N images.
+    """The 95 % interval of `statistic(*arrays)`, arrays (N, ...), from a bootstrap over the N images, taken as
+    independent.
 
     Of a statistic that is an array, its ends are lists. Redrawn sets on which it is None, undefined, are left out;
     (None, None) where that leaves none.

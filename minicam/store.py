@@ -49,7 +49,8 @@ class Store:
                 (folder / "about.json").write_text(about)
             names = ("index", "arrays")
             self._index, self._arrays = (os.open(folder / name, os.O_RDWR | os.O_CREAT, 0o666) for name in names)
-            self._count, self._places = self._look()
+            self._count, self._places = 0, {}
+            self._look()
 
     def __enter__(self) -> "Store":
         return self
@@ -74,7 +75,7 @@ class Store:
     def put(self, arrays: Mapping[bytes, np.ndarray]) -> None:
         """Write float16 arrays under their names. MinicamError where that cannot be: the disk may be full."""
         with _failures_told(self.folder), _locked(self._index):
-            self._count, self._places = self._look()
+            self._look()
             for name, array in arrays.items():
                 data = array.astype("<f2").tobytes()
                 record = name, crc32(data, crc32(name))
@@ -84,9 +85,15 @@ class Store:
                 self._places[name] = number, record[1]
                 self._count = max(self._count, number + 1)
 
-    def _look(self) -> tuple[int, Places]:
-        """What the index says: other processes may have added to it."""
-        return _read_index(os.pread(self._index, os.fstat(self._index).st_size, 0))
+    def _look(self) -> None:
+        """Read what other processes may have added to the index. (An array that they have written anew is missing here,
+        as before.)"""
+        size, start = os.fstat(self._index).st_size, self._count * RECORD.size
+        if size < start:  # it was cut short
+            self._count, self._places, start = 0, {}, 0
+        count, places = _read_index(os.pread(self._index, size - start, start), self._count)
+        self._count += count
+        self._places |= places
 
 
 def names_in(folder: Path) -> set[bytes]:
@@ -108,11 +115,11 @@ def room_in(folder: Path) -> int:
         return shutil.disk_usage(place).free
 
 
-def _read_index(data: bytes) -> tuple[int, Places]:
-    """How many records there are, and what they say; a part of a record at the end is none."""
+def _read_index(data: bytes, first: int = 0) -> tuple[int, Places]:
+    """How many records there are, and what they say, from number `first` on; a part of a record at the end is none."""
     count = len(data) // RECORD.size
     records = RECORD.iter_unpack(data[: count * RECORD.size])
-    return count, {name: (number, crc) for number, (name, crc) in enumerate(records)}
+    return count, {name: (number, crc) for number, (name, crc) in enumerate(records, first)}
 
 
 def _write(file: int, data: bytes, place: int) -> None:

@@ -1,6 +1,7 @@
 """`python -m minicam.explain`: its files fit together, and agree with evaluation."""
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -192,6 +193,16 @@ def test_another_class_gives_the_boxes_of_its_own_cam(small_run, images, explain
         assert (box_of(row), box_of(row, "crop_")) == cam.boxes_of(heat, dataset.shape(i), config.crop_rule)
         assert numbers(again[name], "stage1_").tolist() == numbers(before[name], "stage1_").tolist()
     assert any(box_of(row) != box_of(usual[name]) for name, row in rows(tmp_path / "out" / "boxes.csv").items())
+
+
+def test_a_class_that_is_asked_for_is_cut_as_a_cam_whatever_the_runs_region(small_run, images, tmp_path):
+    run = shutil.copytree(small_run, tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    for name, choices in (("middle", {"region": "middle", "threshold": 0.7}), ("predicted", {"threshold": 0.2})):
+        (run / "config.json").write_text(json.dumps(config | choices))
+        assert command(run, images, "--out", tmp_path / name, "--class", CLASSES[1]) == 0
+    found = [(tmp_path / name / "boxes.csv").read_bytes() for name in ("middle", "predicted")]
+    assert found[0] == found[1]
 
 
 def test_the_memory_needed_does_not_grow_with_the_number_of_images(small_run, tmp_path, monkeypatch):
