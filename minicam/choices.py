@@ -25,7 +25,7 @@ def add_choices(p: argparse.ArgumentParser) -> None:
     add(data, "data", "folder with the images: ISIC-2017 as published, or your own", metavar="DIR")
     add(data, "layout", "of that folder", choices=LAYOUTS)
     add(data, "limit", "take this many images of each split, stratified by class", type=int, metavar="N")
-    text = "choose on this fold of five of the training images, held out, and leave the validation images alone"
+    text = "hold out this fold, 0 to 4, of the training images, and validate on it, not on the validation images"
     add(data, "fold", text, type=int, metavar="N")
     add(data, "size", "side in pixels of what the network sees", type=int, metavar="PX")
     names = f"any of {', '.join(augment.NAMES)}, with commas between; or none"
@@ -85,6 +85,12 @@ def given_choices(options: dict) -> dict:
     given = {name: options[name] for name in FIELDS if options.get(name) is not None}
     if options["cache_features"] is not None and options.get("resume") is None:
         given["float16_features"] = True
-    if "layout" in given and "data" not in given and options.get("resume") is None:
-        raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")
+    if options.get("resume") is None:
+        lone_layout(given.get("layout"), given.get("data"))
     return given
+
+
+def lone_layout(layout: str | None, data: str | None) -> None:
+    """Raise MinicamError where a layout is given of no folder."""
+    if layout is not None and data is None:
+        raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")

@@ -12,8 +12,8 @@ The images must be of the run's classes. Those of a folder of one's own are the 
 needs some of each, whatever the split that is evaluated; in which order they stand does not matter.
 
 A new folder takes what a run writes of its own validation images: predictions_stage1.csv and predictions_stage2.csv
-(the challenge's format), boxes.csv, and summary.json, where the seconds are those of the evaluation alone, and where
---views and --without stand beside the figures.
+(the challenge's format), boxes.csv, and summary.json, where the seconds are those of the evaluation alone, and which
+says under "of" what images these are.
 """
 
 import argparse
@@ -27,15 +27,17 @@ from pathlib import Path
 import numpy as np
 
 from minicam import MinicamError, device
+from minicam.choices import lone_layout
 from minicam.cli import HelpFormatter, Parser, command
 from minicam.data import Dataset
 from minicam.data.augment import VIEWS
 from minicam.data.catalogue import LAYOUTS, open_fold, open_split
 from minicam.files import whole_folder, write_text
-from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of, summary_of
-from minicam.metrics import table
-from minicam.run import Run, boxes_csv, predictions_csv
+from minicam.inference import loader_for, locate, mean_box_iou, probabilities_of
+from minicam.metrics import summarise, table
+from minicam.run import Run, boxes_csv, checked_state, demand_images, predictions_csv
 from minicam.shortcuts import PARTS, Painted
+from minicam.train import open_data
 
 SPLITS = ("training", "validation", "test")
 FILES = ("predictions_stage1.csv", "predictions_stage2.csv", "boxes.csv", "summary.json")
@@ -60,17 +62,22 @@ def evaluate(
     on: str = "cpu",
     views: int = 1,
     cache: Path | None = None,
+    of: dict | None = None,
 ) -> dict:
     """Write into `out` what the run says of the images, computed on the device `on`; return the summary's figures.
 
     views  over how many of `augment.VIEWS` probabilities are averaged; boxes are found in the first of them
     cache  the folder to keep features in; None: nowhere
+    of     what the summary is to say of these images, beside views and what is painted over
     """
     config, first, second = run.config, run.trained(1, on), run.trained(2, on)
     dataset = in_terms_of(dataset, first.classes, first.tasks)
+    kept = None if isinstance(dataset, Painted) else cache  # features know of the image, but not how it was painted
+    of = (of or {}) | ({"views": views} if views > 1 else {})
+    of |= {"without": dataset.part, "painted": dataset.painted()} if isinstance(dataset, Painted) else {}
     with whole_folder(out, FILES) as folder:
         started = time.perf_counter()
-        whole = loader_for(first.network, dataset, config, 1, workers, cache=cache)
+        whole = loader_for(first.network, dataset, config, 1, workers, cache=kept)
         located = locate(first.network, whole, run.crop_rule(), "stage 1")
         averaged = probabilities_of(first.network, whole, "stage 1, turned", views, [located.probabilities])
         located = replace(located, probabilities=averaged)
@@ -78,12 +85,11 @@ def evaluate(
             as_it_is = loader_for(first.network, dataset.of, config, 1, workers, cache=cache)
             unpainted = locate(first.network, as_it_is, run.crop_rule(), "stage 1, unpainted")
             located = replace(located, boxes=unpainted.boxes, crops=unpainted.crops)
-        close = loader_for(second.network, dataset, config, 2, workers, located.crops, cache)
+        close = loader_for(second.network, dataset, config, 2, workers, located.crops, kept)
         probabilities = probabilities_of(second.network, close, "stage 2", views)
+        scored = dataset.labels, located.probabilities, probabilities, dataset.classes, dataset.tasks
         box_iou = mean_box_iou(dataset, located.boxes)
-        summary = summary_of(dataset, located, probabilities, box_iou, time.perf_counter() - started)
-        summary |= {"views": views} if views > 1 else {}
-        summary |= {"without": dataset.part} if isinstance(dataset, Painted) else {}
+        summary = {"of": of, **summarise(*scored, box_iou, time.perf_counter() - started)}
         texts = (
             predictions_csv(dataset, located.probabilities),
             predictions_csv(dataset, probabilities),
@@ -115,34 +121,44 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def images_of(run: Run, options: argparse.Namespace) -> Dataset:
+    """The images that are asked for. MinicamError where the run's own are no longer those that it was trained on: of
+    others, it might have learned from some of what is now held out."""
+    config = run.config
+    data, layout = (config.data, config.layout) if options.data is None else (options.data, options.layout or "auto")
+    if options.data is None and options.split != "test" and run.checkpoint(1).exists():
+        demand_images(config, checked_state(run.checkpoint(1))[1], open_data(config))
+    if not options.fold:
+        return open_split(data, layout, options.split, config.seed, options.limit)
+    if config.fold is None or options.split != "training" or options.data is not None:
+        raise MinicamError(
+            "--fold goes with --split training and the run's own images, and a run that was trained with --fold; "
+            "leave it out"
+        )
+    return open_fold(data, layout, config.fold, config.seed, options.limit)[1]
+
+
 @command
 def main(argv: list[str] | None = None) -> None:
     """The command."""
     options = parser().parse_args(argv)
     on = device.prepare(**vars(options))
-    if options.layout is not None and options.data is None:
-        raise MinicamError("--layout says how the folder of --data is laid out; give --data DIR, or leave out --layout")
+    lone_layout(options.layout, options.data)
     run = Run.open(options.run)
-    config = run.config
-    data, layout = (config.data, config.layout) if options.data is None else (options.data, "auto")
-    if options.fold:
-        if config.fold is None or options.split != "training" or options.data is not None:
-            raise MinicamError(
-                "--fold goes with --split training and the run's own images, and a run that was trained with --fold; "
-                "leave it out"
-            )
-        _, dataset = open_fold(data, layout, config.fold, config.seed, options.limit)
-    else:
-        dataset = open_split(data, options.layout or layout, options.split, config.seed, options.limit)
-    parts = ["evaluation", options.split]
-    parts += ["fold", str(config.fold)] if options.fold else []
-    parts += ["views", str(options.views)] if options.views > 1 else []
+    dataset = images_of(run, options)
+    data, fold = options.data or run.config.data, run.config.fold if options.fold else None
+    of = {"data": data, "split": options.split, "fold": fold, "limit": options.limit}
+    parts = ["evaluation", *([] if options.data is None else [Path(data).absolute().name]), options.split]
+    parts += [f"{name}_{of[name]}" for name in ("fold", "limit") if of[name] is not None]
+    parts += [f"views_{options.views}"] if options.views > 1 else []
     if options.without is not None:
         dataset = Painted.over(dataset, options.without)
-        parts += ["without", options.without]
+        parts += [f"without_{options.without}"]
     out = options.out or run.folder / "_".join(parts)
-    summary = evaluate(run, dataset, out, options.workers, on, options.views)
+    summary = evaluate(run, dataset, out, options.workers, on, options.views, of=of)
     print(f"written to {out}")
+    if summary["of"].get("painted", len(dataset)) < len(dataset):
+        print(f"only {summary['of']['painted']} images have a mask, and were painted over")
     print(table(summary))
 
 

@@ -21,7 +21,7 @@ from minicam.model import Network
 from minicam.ops import softmax_loss
 from minicam.optim import SGD, schedule
 from minicam.results import computer, moment
-from minicam.run import Progress, Run, checked_state, digest
+from minicam.run import Progress, Run, checked_state, demand_images, digest
 from minicam.weights import checkpoint, keras
 
 SAVE_EVERY = 300  # seconds; beside the end of each epoch
@@ -162,13 +162,7 @@ def restore(
     if not path.exists():
         return Progress()
     params, state = checked_state(path)
-    now = [list(datasets[0].classes), list(datasets[0].tasks), digest(datasets)]
-    if now != [state[name] for name in ("classes", "tasks", "data")]:
-        images = "built-in images" if run.config.data is None else f"images in {run.config.data}"
-        raise MinicamError(
-            f"the {images} are not those the run was trained on (their names, labels or classes differ); "
-            "put those back, or start a new run"
-        )
+    demand_images(run.config, state, datasets)
     keras.assign(network.params(), params, path)
     optimiser.velocity = {name: to_device(np.array(a), network.device) for name, a in state["velocity"].items()}
     return Progress(**state["progress"])

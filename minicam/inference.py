@@ -16,7 +16,6 @@ from minicam.config import Config
 from minicam.data import Dataset
 from minicam.data.loader import Loader
 from minicam.features import FeatureLoader
-from minicam.metrics import summarise
 from minicam.model import Network
 from minicam.ops import softmax_loss
 
@@ -204,18 +203,3 @@ def box_ious(dataset: Dataset, boxes: Any) -> list[float]:
         if truth is not None:
             overlaps.append(cam.box_iou(tuple(box), truth))
     return overlaps
-
-
-def summary_of(
-    dataset: Dataset, located: Located, probabilities: np.ndarray, box_iou: float | None, seconds: float
-) -> dict:
-    """The figures of `summary.json`: what was located in stage 1, and the probabilities (N, K) of stage 2."""
-    return summarise(
-        dataset.labels,
-        located.probabilities,
-        probabilities,
-        dataset.classes,
-        dataset.tasks,
-        box_iou,
-        seconds,
-    )

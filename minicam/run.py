@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -62,6 +63,20 @@ def digest(datasets: Sequence[Dataset]) -> str:
     """A short name for these images: the same ids in the same order with the same labels have the same one."""
     text = json.dumps([[dataset.ids, dataset.labels.tolist()] for dataset in datasets])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def demand_images(config: Config, state: dict, datasets: Sequence[Dataset]) -> None:
+    """Raise MinicamError where the training and the validation images are not those that a checkpoint was trained on.
+
+    state  the checkpoint's
+    """
+    now = [list(datasets[0].classes), list(datasets[0].tasks), digest(datasets)]
+    if now != [state[name] for name in ("classes", "tasks", "data")]:
+        images = "built-in images" if config.data is None else f"images in {config.data}"
+        raise MinicamError(
+            f"the {images} are not those the run was trained on (their names, labels or classes differ); "
+            "put those back, or start a new run"
+        )
 
 
 def checked_state(path: Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -116,11 +131,7 @@ class Run:
         """An existing run. MinicamError where the folder is none."""
         if not folder.is_dir():
             raise MinicamError(f"{folder} is not a folder; give the folder of a run, as minicam.train printed it")
-        path = folder / "config.json"
-        config = Config.load(path)
-        if config.network not in NETWORKS:
-            raise MinicamError(f"{path}: the network is {config.network!r}; it must be one of {', '.join(NETWORKS)}")
-        return cls(folder, config)
+        return cls(folder, Config.load(folder / "config.json"))
 
     def checkpoint(self, stage: int) -> Path:
         """The path of a stage's checkpoint."""
@@ -133,7 +144,7 @@ class Run:
         if state is None or not state["progress"]["finished"]:
             raise MinicamError(
                 f"stage {stage} of {self.folder} is not finished; finish it with "
-                f"python -m minicam.train --resume {self.folder}"
+                f"python -m minicam.train --resume {quote(str(self.folder))}"
             )
         network = NETWORKS[self.config.network](len(state["classes"]), self.config.seed, self.config.dropout)
         keras.assign(network.params(), params, path)
@@ -164,20 +175,23 @@ class Run:
     def trained_by(self) -> list[dict]:
         """The lines of trained.jsonl."""
         path = self.folder / "trained.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        except ValueError as error:
+            raise MinicamError(f"{path} cannot be read ({error}); put the run's own file back, or delete it") from None
 
     def forget_after(self, stage: int, step: int, epoch: int) -> None:
         """Keep the rows of the first `step` steps and `epoch` epochs of `stage`: a resumed run writes the rest."""
         path = self.folder / "metrics.jsonl"
         kept = []
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
             try:
                 row = json.loads(line)
-            except ValueError:  # the last line of a run that was killed while writing it
-                break
-            done = row["epoch"] <= epoch if "epoch" in row else row["step"] < step
-            if row["stage"] < stage or (row["stage"] == stage and done):
-                kept.append(line + "\n")
+                done = row["epoch"] <= epoch if "epoch" in row else row["step"] < step
+                if row["stage"] < stage or (row["stage"] == stage and done):
+                    kept.append(line + "\n")
+            except (ValueError, TypeError, KeyError):  # such as the last line of a run that was killed while writing it
+                continue
         self.write("metrics.jsonl", "".join(kept))
 
     # -- boxes, predictions, figures
@@ -187,7 +201,7 @@ class Run:
         rule, path = self.config.crop_rule, self.folder / "foreground.npy"
         if rule.region != "foreground":
             return rule
-        again = f"make it anew with python -m minicam.train --resume {self.folder}"
+        again = f"make it anew with python -m minicam.train --resume {quote(str(self.folder))}"
         if not path.exists():
             raise MinicamError(f"{path}, by which stage 1 finds what to crop, is missing; {again}")
         try:
@@ -213,7 +227,10 @@ class Run:
         self.write("boxes.csv", boxes_csv(datasets, found))
 
     def read_crops(self, dataset: Dataset) -> np.ndarray | None:
-        """The crops (N, 4) of a data set's images from boxes.csv; None where there is no such file."""
+        """The crops (N, 4) of a data set's images from boxes.csv; None where there is no such file.
+
+        MinicamError where it cannot be read, and where it lacks an image or has a crop that does not lie in it.
+        """
         path = self.folder / "boxes.csv"
         if not path.exists():
             return None
@@ -221,7 +238,11 @@ class Run:
             with path.open(newline="", encoding="utf-8") as file:
                 rows = {(row["split"], row["image_id"]): row for row in csv.DictReader(file)}
             table = [[int(rows[dataset.split, name][key]) for key in BOX_COLUMNS[7:]] for name in dataset.ids]
-        except (KeyError, ValueError, TypeError) as error:
+            for i, (x0, y0, x1, y1) in enumerate(table):
+                height, width = dataset.shape(i)
+                if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+                    raise ValueError(f"the crop of {dataset.ids[i]} does not lie in the image")
+        except (OSError, KeyError, ValueError, TypeError) as error:
             raise MinicamError(
                 f"{path} does not fit the {dataset.split} images ({error}); delete it to find the boxes again"
             ) from None
@@ -237,7 +258,7 @@ class Run:
 
 
 def boxes_csv(datasets: Sequence[Dataset], found: Sequence) -> str:
-    """For each image of each data set what `inference.locate` found: likeliest class, box of the region, crop."""
+    """For each image of each data set what `inference.locate` found: the class, the box of the region, the crop."""
     rows = [
         (name, dataset.split, dataset.classes[k], *box, *crop)
         for dataset, located in zip(datasets, found, strict=True)

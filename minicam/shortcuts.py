@@ -70,7 +70,7 @@ def lit(image: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Painted(Dataset):
-    """A data set with one of PARTS painted over in each image.
+    """A data set with one of PARTS painted over in each image. It has no `identity`: what is painted depends on more.
 
     of    the data set
     part  the name
@@ -96,11 +96,12 @@ class Painted(Dataset):
         image, mask = self.of.image(i, size, box), self.of.mask(i)
         return image if mask is None else paint_over(image, mask_at(mask, image.shape[:2]), self.part)
 
-    def identity(self, i: int) -> str:
-        return f"{self.of.identity(i)}, without {self.part}"
-
     def mask(self, i: int) -> np.ndarray | None:
         return self.of.mask(i)
+
+    def painted(self) -> int:
+        """How many of the images have a mask, and so are painted over."""
+        return sum(self.mask(i) is not None for i in range(len(self)))
 
     def subset(self, indices: np.ndarray) -> Self:
         return self._pick(np.arange(len(self))[indices], of=self.of.subset(indices))

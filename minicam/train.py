@@ -7,6 +7,7 @@
 import argparse
 import io
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -23,9 +24,9 @@ from minicam.data.loader import Loader
 from minicam.features import demand_room
 from minicam.files import write_bytes
 from minicam.fit import Interrupted, fit
-from minicam.inference import Located, learn_foreground, loader_for, locate, mean_box_iou, probabilities_of, summary_of
+from minicam.inference import Located, learn_foreground, loader_for, locate, mean_box_iou, probabilities_of
 from minicam.layers import MaxPool
-from minicam.metrics import table
+from minicam.metrics import summarise, table
 from minicam.model import NETWORKS, Network
 from minicam.pictures import sheet_of_cams
 from minicam.run import Run, new_folder
@@ -109,7 +110,10 @@ def train(
         network = build(config, len(datasets[0].classes), starts, on)
         network.recompute = recompute
     probabilities, second = second_stage(run, network, datasets, (crops, located.crops), workers, cache)
-    summary = summary_of(datasets[1], located, probabilities, box_iou, first + second)
+    seen = datasets[1]
+    summary = summarise(
+        seen.labels, located.probabilities, probabilities, seen.classes, seen.tasks, box_iou, first + second
+    )
     run.write("summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
@@ -218,8 +222,9 @@ def main(argv: list[str] | None = None) -> None:
     except (Interrupted, KeyboardInterrupt):
         names = ("device", "precision", "cache_features", "exact", "recompute")
         given = {name.replace("_", "-"): options[name] for name in names if options[name] not in (None, "auto", False)}
-        same = "".join(f" --{name}" if value is True else f" --{name} {value}" for name, value in given.items())
-        print(f"stopped; continue with: python -m minicam.train --resume {run.folder}{same}", file=sys.stderr)
+        same = [part for name, value in given.items() for part in (f"--{name}", value) if part is not True]
+        again = ["python", "-m", "minicam.train", "--resume", run.folder, *same]
+        print(f"stopped; continue with: {shlex.join(map(str, again))}", file=sys.stderr)
         raise KeyboardInterrupt from None
 
 

@@ -12,12 +12,12 @@ import pytest
 import tiny
 from PIL import Image
 
-from minicam import controls, evaluate
+from minicam import controls, evaluate, shortcuts
 from minicam.config import Config
 from minicam.data.synthetic import SyntheticDataset
 from minicam.layers import Conv
 from minicam.run import Run
-from minicam.train import main
+from minicam.train import main, open_data
 
 FROZEN = {"train-from": "CAM_conv", "augment": "flip,turn"}
 
@@ -220,3 +220,20 @@ def test_a_configuration_from_before_there_was_a_cache(tmp_path):
     del values["float16_features"]
     (tmp_path / "config.json").write_text(json.dumps(values))
     assert Config.load(tmp_path / "config.json") == Config(train_from="CAM_conv")
+
+
+def test_features_of_painted_images_are_not_kept(cold, tmp_path, monkeypatch):
+    """What is painted depends on masks and on the code that paints, of which the name of a feature knows nothing."""
+    run = Run.open(cold / "run")
+    painted = shortcuts.Painted.over(open_data(run.config)[1], "lesion")
+
+    def predictions(name, cache):
+        evaluate.evaluate(run, painted, tmp_path / name, cache=cache)
+        return (tmp_path / name / "predictions_stage1.csv").read_bytes()
+
+    cache = shutil.copytree(cold / "cache", tmp_path / "cache")
+    first = predictions("first", cache)
+    monkeypatch.setattr(shortcuts, "MARGIN", 0.3)
+    second = predictions("second", cache)
+    assert first != second
+    assert second == predictions("third", None)

@@ -80,7 +80,8 @@ def test_the_validation_images_of_the_run_give_what_training_gave(small_run, tmp
     options = ["--split", "validation", "--limit", "24", "--workers", "3", "--out", str(out)]
     assert evaluate.main([str(small_run), *options]) == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(evaluate.FILES)
-    assert without_seconds(out / "summary.json") == without_seconds(small_run / "summary.json")
+    of = {"data": None, "split": "validation", "fold": None, "limit": 24}
+    assert without_seconds(out / "summary.json") == {"of": of, **without_seconds(small_run / "summary.json")}
     for name in ("predictions_stage1.csv", "predictions_stage2.csv"):
         assert (out / name).read_bytes() == (small_run / name).read_bytes()
     trained = [row for row in rows(small_run / "boxes.csv") if row["split"] == "validation"]
@@ -100,12 +101,27 @@ def test_the_validation_images_of_the_run_give_what_training_gave(small_run, tmp
 def test_an_evaluation_goes_into_the_folder_of_the_run_and_is_replaced(own_run, tmp_path):
     before = {path.name for path in own_run.iterdir()}
     for count in (7, 4):
-        assert evaluate.main([str(own_run), "--split", "test", "--limit", str(count)]) == 0
-        assert len(rows(own_run / "evaluation_test" / "predictions_stage2.csv")) == count
-        assert json.loads((own_run / "evaluation_test" / "summary.json").read_text())["images"] == count
-    assert {path.name for path in own_run.iterdir()} - before == {"evaluation_test"}
-    assert {path.name for path in (own_run / "evaluation_test").iterdir()} == set(evaluate.FILES)
-    assert rows(own_run / "evaluation_test" / "boxes.csv")[0]["split"] == "test"
+        out = own_run / f"evaluation_test_limit_{count}"
+        for name in ("summary.json", ".part-killed"):  # what others have left
+            if out.exists():
+                (out / name).mkdir() if name[0] == "." else (out / name).write_text("old")
+            assert evaluate.main([str(own_run), "--split", "test", "--limit", str(count)]) == 0
+        assert len(rows(out / "predictions_stage2.csv")) == count
+        assert json.loads((out / "summary.json").read_text())["images"] == count
+        assert {path.name for path in out.iterdir()} == set(evaluate.FILES)
+    assert {path.name for path in own_run.iterdir()} - before == {"evaluation_test_limit_7", "evaluation_test_limit_4"}
+    assert rows(out / "boxes.csv")[0]["split"] == "test"
+
+
+def test_the_folder_is_named_by_what_is_evaluated(own_run, own_images):
+    before = {path.name for path in own_run.iterdir()}
+    folder, *_ = own_images
+    options = [str(own_run), "--data", str(folder), "--split", "validation", "--limit", "3", "--views", "2"]
+    assert evaluate.main(options) == 0
+    (out,) = {path.name for path in own_run.iterdir()} - before
+    assert out == "evaluation_images_validation_limit_3_views_2"
+    of = json.loads((own_run / out / "summary.json").read_text())["of"]
+    assert of == {"data": str(folder), "split": "validation", "fold": None, "limit": 3, "views": 2}
 
 
 def test_views_are_the_flips_and_turns_of_an_image_averaged(small_run, tmp_path):
@@ -120,7 +136,7 @@ def test_views_are_the_flips_and_turns_of_an_image_averaged(small_run, tmp_path)
     p = np.mean([softmax_loss.forward(z, batch.labels)[1] for z in logits], axis=0)
     found = [float(row["melanoma"]) for row in rows(out / "predictions_stage1.csv")]
     np.testing.assert_allclose(found, p[:, 1], atol=2e-6)
-    assert json.loads((out / "summary.json").read_text())["views"] == 8
+    assert json.loads((out / "summary.json").read_text())["of"]["views"] == 8
     once = tmp_path / "once"
     assert evaluate.main([*f"{small_run} --split test --limit 3 --out {once}".split()]) == 0
     assert (once / "boxes.csv").read_bytes() == (out / "boxes.csv").read_bytes()

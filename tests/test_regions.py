@@ -156,7 +156,8 @@ def test_a_run_learns_its_foreground_once_and_keeps_it(tmp_path, capsys):
     summary = json.loads((folder / "summary.json").read_text())
 
     assert evaluate.main([str(folder), "--split", "validation", "--limit", "24"]) == 0
-    assert json.loads((folder / "evaluation_validation/summary.json").read_text())["stage2"] == summary["stage2"]
+    again = json.loads((folder / "evaluation_validation_limit_24" / "summary.json").read_text())
+    assert again["stage2"] == summary["stage2"]
     Image.new("RGB", (40, 30)).save(tmp_path / "image.png")
     assert explain.main([str(folder), str(tmp_path / "image.png"), "--out", str(tmp_path / "out")]) == 0
     (folder / "foreground.npy").write_bytes(b"")
@@ -209,7 +210,7 @@ def test_a_run_on_a_fold_and_the_fold_scored_again(tmp_path, capsys):
     folder = tmp_path / "run"
     assert train.main(f"--limit 24 --epochs 1 --size 16 --batch 8 --fold 1 --out {folder}".split()) == 0
     assert evaluate.main(f"{folder} --split training --fold --limit 24".split()) == 0
-    again = folder / "evaluation_training_fold_1"
+    again = folder / "evaluation_training_fold_1_limit_24"
     for name in ("predictions_stage1.csv", "predictions_stage2.csv"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
     for options in ("--split validation --fold", f"--split training --fold --data {tmp_path}"):

@@ -80,6 +80,19 @@ def test_other_images_are_refused(change, copy, capsys):
     assert not (copy / "run" / "stage2.h5").exists()
 
 
+@pytest.mark.parametrize("change", [renamed, of_another_class, one_less])
+def test_other_images_are_not_evaluated_as_those_of_the_run(change, finished, copy, capsys):
+    """They may be dealt out anew, and what was learned from then stands among those that are scored."""
+    shutil.copy(finished / "run" / "stage2.h5", copy / "run")
+    run = [copy / "run", "--split", "validation", "--out"]
+    assert evaluate.main([str(part) for part in [*run, copy / "before"]]) == 0
+    change(copy / "data")
+    line = failure(capsys, *run, copy / "after", command=evaluate.main)
+    assert line.startswith(f"the images in {copy / 'data'} are not those the run was trained on (")
+    assert not (copy / "after").exists()
+    assert evaluate.main([str(part) for part in [*run, copy / "after", "--data", copy / "data"]]) == 0
+
+
 def test_the_same_images_are_not(copy, finished):
     assert main(["--resume", str(copy / "run")]) == 0
     assert tiny.parameters(copy / "run", 2) == tiny.parameters(finished / "run", 2)

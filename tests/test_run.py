@@ -96,13 +96,31 @@ def test_a_row_cut_short_is_forgotten(run):
     assert rows_of(run) == [*before, {"stage": 2, "step": 4}]
 
 
+def test_rows_that_are_none_are_forgotten(run):
+    log_two_stages(run)
+    before = rows_of(run)
+    path = run.folder / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], b'{"loss": 3}\n', b"[1]\n", b"\xff\xfe\n", *lines[3:]]))
+    run.forget_after(2, 9, 9)
+    assert rows_of(run) == before
+
+
+def test_lines_of_trained_jsonl_that_are_none_are_told(run):
+    run.sign({"stage": 1})
+    assert run.trained_by() == [{"stage": 1}]
+    (run.folder / "trained.jsonl").write_text('{"stage": 1}\n{"sta')
+    with pytest.raises(MinicamError, match=r"trained.jsonl cannot be read \(.*\); put the run's own file back, or del"):
+        run.sign({"stage": 2})
+
+
 def test_there_may_be_no_rows_yet(run):
     run.forget_after(1, 0, 0)
     assert rows_of(run) == []
 
 
 def data_set(names, split):
-    images = [np.zeros((30, 40, 3), np.uint8)] * len(names)
+    images = [np.zeros((300, 400, 3), np.uint8)] * len(names)
     return replace(tiny.pictures(images), ids=tuple(names), split=split)
 
 
@@ -125,7 +143,16 @@ def test_boxes_are_written_and_crops_read_back_by_image(run):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("training", "test"), ("100,", "?,"), ("crop_x0", "left"), ("image_id", "id")]
+    ("old", "new"),
+    [
+        ("training", "test"),
+        ("100,", "?,"),
+        ("crop_x0", "left"),
+        ("image_id", "id"),
+        ("100,", "102,"),  # where x1 is
+        ("100,", "-1,"),
+        ("103", "301"),  # below the image
+    ],
 )
 def test_boxes_that_do_not_fit_are_refused(old, new, run):
     dataset = data_set(["x"], "training")

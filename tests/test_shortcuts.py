@@ -1,5 +1,7 @@
 """Parts of images painted over: what is painted, with what colour, and what stays."""
 
+import json
+
 import numpy as np
 import pytest
 from tiny import pictures
@@ -100,7 +102,6 @@ def test_a_painted_data_set_is_a_data_set():
     assert (painted.ids, painted.classes, painted.tasks) == (dataset.ids, dataset.classes, dataset.tasks)
     few = painted.subset(np.array([7, 2]))
     assert few.ids == (dataset.ids[7], dataset.ids[2])
-    assert few.identity(0) != dataset.identity(7)
     np.testing.assert_array_equal(few.image(0, 64), painted.image(7, 64))
     assert few.image(0, 64).shape == dataset.image(7, 64).shape
     assert few.shape(0) == dataset.shape(7)
@@ -122,6 +123,7 @@ def test_an_image_without_a_mask_stays():
     painted = shortcuts.Painted.over(dataset, "lesion")
     np.testing.assert_array_equal(painted.image(0), dataset.image(0))
     assert (painted.image(1) != dataset.image(1)).any()
+    assert painted.painted() == len(dataset) - 1
 
 
 def test_images_without_masks_are_refused():
@@ -146,3 +148,14 @@ def test_a_run_is_scored_without_a_part(small_run, tmp_path, capsys):
 def test_an_unknown_part():
     with pytest.raises(MinicamError, match="'hair' cannot be painted over; choose one of lesion, box, outside"):
         shortcuts.Painted.over(DRAWN, "hair")
+
+
+def test_where_some_images_have_no_mask_it_is_said(small_run, tmp_path, capsys, monkeypatch):
+    of = type(DRAWN)
+    masks = of.mask
+    monkeypatch.setattr(of, "mask", lambda self, i: masks(self, i) if i < 4 else None)
+    out = tmp_path / "out"
+    assert evaluate.main(f"{small_run} --split test --limit 6 --without lesion --out {out}".split()) == 0
+    assert "only 4 images have a mask, and were painted over\n" in capsys.readouterr().out
+    of = json.loads((out / "summary.json").read_text())["of"]
+    assert (of["without"], of["painted"]) == ("lesion", 4)
