@@ -16,7 +16,8 @@ def command(main: Callable[[list[str] | None], int | None]) -> Callable[[list[st
     """Turn `main(argv)` into a command that returns its exit code.
 
     0 is success, which is what None means. A `MinicamError` is printed as one line and gives 2, as argparse's own
-    errors do. Ctrl-C gives 130, and 1 a reader that goes away, as `| head` does.
+    errors do, and so does an error of the operating system. Ctrl-C gives 130, and 1 a reader that goes away, as
+    `| head` does.
     """
 
     @functools.wraps(main)
@@ -39,6 +40,11 @@ def command(main: Callable[[list[str] | None], int | None]) -> Callable[[list[st
             # What is left in the buffer goes nowhere, or Python would complain of it when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
+        except OSError as error:  # of a path that nobody expected to fail: a name too long, a folder that is forbidden
+            why = error.strerror or error
+            said = why if error.filename is None else f"{error.filename}: {why}; check the path"
+            print(f"minicam: {said}", file=sys.stderr)
+            return 2
 
     return run
 

@@ -14,6 +14,7 @@ from minicam import MinicamError
 from minicam.cam import REGIONS, CropRule
 from minicam.data import augment
 from minicam.data.catalogue import FOLDS
+from minicam.model import NETWORKS
 from minicam.optim import SCHEDULES
 
 # What a field must be, by its type; of text where it is not here.
@@ -76,6 +77,7 @@ class Config:
             self._demand(name, 0 <= getattr(self, name) < 1, "at least 0 and less than 1")
         self._demand("padding", 0 <= self.padding < float("inf"), "0 or more")
         self._demand("minimum", 0 <= self.minimum <= 1, "from 0 to 1")
+        self._demand("network", self.network in NETWORKS, f"one of {', '.join(NETWORKS)}")
         self._demand("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}")
         self._demand("region", self.region in REGIONS, f"one of {', '.join(REGIONS)}")
         self._demand("stage2_from", self.stage2_from in ("stage1", "start"), "stage1 or start")
@@ -114,6 +116,8 @@ class Config:
             values = json.loads(path.read_text())
             values["augment"] = tuple(values["augment"])
             return cls(**values)
+        except MinicamError as error:
+            raise MinicamError(f"{path}: {error}") from None
         except FileNotFoundError:
             raise MinicamError(f"{path.parent} is not the folder of a run: it has no {path.name}") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -167,6 +171,9 @@ def make(**given: object) -> Config:
         values["weights"] = None
         values["train_from"] = given.get("train_from")  # layers of random numbers are not worth keeping
     paths = {name: os.path.abspath(values[name]) for name in ("data", "weights") if values.get(name) is not None}
+    for name in paths:
+        if not values[name]:
+            raise MinicamError(f"--{name} is empty, as where a variable of the shell is not set; name a place")
     return Config(**values | paths)
 
 

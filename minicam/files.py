@@ -18,6 +18,9 @@ except ImportError:  # Windows
     fcntl = None
 
 
+PART = ".part-"  # begins the name of a folder that is still being written
+
+
 def as_csv(header: Sequence, rows: Sequence[Sequence]) -> str:
     """Rows as CSV text with a header and plain line ends."""
     text = io.StringIO()
@@ -67,15 +70,20 @@ def locked(path: Path) -> Iterator[None]:
 def whole_folder(out: Path, replaceable: Collection[str] = ()) -> Iterator[Path]:
     """A folder to write into, whose contents move to `out` when all is done, and vanish where anything fails.
 
-    replaceable  names that `out` may hold already, to be replaced; MinicamError where it holds anything else
+    replaceable  names that `out` may hold already, to be replaced; MinicamError where it holds anything else but what
+                 a process that was killed has left of such a folder, which is removed
     """
     try:
         new = not out.exists()
-        others = [] if new else sorted(entry.name for entry in out.iterdir() if entry.name not in replaceable)
+        found = set() if new else {entry.name for entry in out.iterdir()}
+        left = {name for name in found if name.startswith(PART)}
+        others = sorted(found - left - set(replaceable))
         if others:
             raise MinicamError(f"{out} is not empty, it holds {others[0]}; choose a new folder with --out")
         out.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=out))  # within: another place may be another disk
+        for name in left:
+            shutil.rmtree(out / name, ignore_errors=True)
+        part = Path(tempfile.mkdtemp(prefix=PART, dir=out))  # within: another place may be another disk
         try:
             yield part
             for entry in part.iterdir():

@@ -44,6 +44,14 @@ def test_bad_input_is_2_and_one_line(capsys):
     assert capsys.readouterr() == ("", "minicam: the file x is empty; copy it again\n")
 
 
+def test_a_path_that_the_system_refuses_is_2_and_one_line(capsys, tmp_path):
+    name = tmp_path / ("n" * 300)
+    assert run(lambda argv: name.exists()) == 2
+    assert capsys.readouterr() == ("", f"minicam: {name}: File name too long; check the path\n")
+    assert run(raising(OSError(5, "Input/output error"))) == 2
+    assert capsys.readouterr() == ("", "minicam: Input/output error\n")
+
+
 def test_ctrl_c_is_130_and_one_line(capsys):
     assert run(raising(KeyboardInterrupt)) == 130
     assert capsys.readouterr() == ("", "minicam: interrupted\n")

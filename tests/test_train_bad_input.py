@@ -111,6 +111,13 @@ def test_out_that_holds_something(capsys, here):
     assert refusal(capsys, *tiny.options(), "--out", "full/notes.txt/run").startswith("cannot write the run to full/")
 
 
+@pytest.mark.parametrize("name", ["data", "weights"])
+def test_a_place_without_a_name(name, capsys, here):
+    """As a variable of the shell that is not set gives it, and not the folder in which one stands."""
+    said = f"--{name} is empty, as where a variable of the shell is not set; name a place"
+    assert refusal(capsys, *tiny.options(), f"--{name}", "") == said
+
+
 def test_an_empty_folder_as_out_is_taken(here):
     (here / "empty").mkdir()
     assert tiny.train("empty", epochs=1) == 0
@@ -147,11 +154,11 @@ def test_a_configuration_of_something_else(text, capsys, here):
 def test_a_configuration_with_a_value_that_cannot_be(capsys, here):
     (here / "run").mkdir()
     (here / "run" / "config.json").write_text(json.dumps({"augment": [], "batch": -2}))
-    assert refusal(capsys, "--resume", "run") == "--batch is -2; it must be at least 1"
+    assert refusal(capsys, "--resume", "run") == "run/config.json: --batch is -2; it must be at least 1"
     (here / "run" / "config.json").write_text(json.dumps({"augment": [], "lr": "x"}))
-    assert refusal(capsys, "--resume", "run") == "--lr is x; it must be a number"
+    assert refusal(capsys, "--resume", "run") == "run/config.json: --lr is x; it must be a number"
     (here / "run" / "config.json").write_text(json.dumps({"augment": [], "network": "resnet"}))
-    said = "run/config.json: the network is 'resnet'; it must be one of vgg16_gap, small_gap"
+    said = "run/config.json: --network is resnet; it must be one of vgg16_gap, small_gap"
     assert refusal(capsys, "--resume", "run") == said
 
 
