@@ -93,8 +93,8 @@ def _region(name: str) -> dict:
     return {"region": name, "threshold": THRESHOLDS[name]}
 
 
-def _other(name: str, says: str) -> dict[str, Row]:
-    more = {"choices": _region(name), "beside": ("stage1", "stage2"), "seeds": (0,), "minutes": 45}
+def _other(name: str, says: str, seeds: tuple[int, ...] | None = (0,)) -> dict[str, Row]:
+    more = {"choices": _region(name), "beside": ("stage1", "stage2"), "seeds": seeds, "minutes": 45}
     return _second(name, "region", says, **more)
 
 
@@ -164,6 +164,7 @@ ROWS = {
         "masks", "given", "stage 2, crops around the true masks", what="masks", beside=("stage1", "stage2"),
         seeds=(0,), minutes=45,
     ),
+    **_other("energy", "stage 2, crops by the sum of the features of block 4", seeds=None),  # second on the fold
     **_other("predicted", "stage 2, crops by the CAM of the predicted class"),
     **_other("middle", "stage 2, the middle of every image"),
     # Parts of the images painted over.
