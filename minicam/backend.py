@@ -13,8 +13,9 @@ import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from itertools import chain
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -34,19 +35,19 @@ class EmulatorArray(np.ndarray):
 def by_array(numpy_function: Callable, cuda_function: Callable) -> Callable:
     """Return a function that calls one of the two, as the type of its first argument says.
 
-    Raises MinicamError where that is no array, and where the arrays among the arguments are not all on one device.
+    Raises MinicamError where that is no array, and where the arrays among the arguments, those in tuples too, are not
+    all on one device.
     """
     name = f"{numpy_function.__module__}.{numpy_function.__name__.removesuffix('_numpy')}"
 
     @functools.wraps(numpy_function)
     def dispatch(*args: Any, **kwargs: Any) -> Any:
         given = [*args, *kwargs.values()]
-        if not is_array(given[0]):
-            raise MinicamError(
-                f"{name} takes a numpy.ndarray, a cupy.ndarray or an EmulatorArray, not {type(given[0]).__name__}"
-            )
+        if not given or not is_array(given[0]):
+            found = type(given[0]).__name__ if given else "nothing"
+            raise MinicamError(f"{name} takes a numpy.ndarray, a cupy.ndarray or an EmulatorArray, not {found}")
         device = device_of(given[0])
-        for other in given[1:]:
+        for other in chain.from_iterable(value if isinstance(value, tuple) else (value,) for value in given):
             if is_array(other) and device_of(other) != device:
                 raise MinicamError(
                     f"{name}: the first array is on the device {device!r}, another on {device_of(other)!r}; "
@@ -184,15 +185,36 @@ def each(function: Callable, items: Sequence) -> list:
         finally:
             deque(left, maxlen=0)
 
-    with _blas_on_one_thread():
+    with blas_on_one_thread():
         helpers = [_pool().submit(work) for _ in range(min(threads(), len(items)) - 1)]
         try:
             work()
         finally:
-            for helper in helpers:
-                if not helper.cancel():
-                    helper.result()
+            begun = [helper for helper in helpers if not helper.cancel()]
+            wait(begun)  # for all of them, whatever error there is: none works on after the caller has gone on
+        for helper in begun:
+            helper.result()
     return results
+
+
+@contextmanager
+def blas_on_one_thread() -> Iterator[None]:
+    """BLAS keeps to one thread until the last of those who are in such a block has left it.
+
+    On several it cuts a sum into as many parts as there are threads: so their number would change bits of the result.
+    """
+    global _inside, _limited
+    with _lock:
+        if _inside == 0:
+            _limited = _blas().limit(limits=1, user_api="blas")
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _limited.restore_original_limits()
 
 
 def in_parts(items: Sequence, count: int) -> list[Sequence]:
@@ -246,23 +268,6 @@ _exact = False
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="minicam")
-
-
-@contextmanager
-def _blas_on_one_thread() -> Iterator[None]:
-    """BLAS keeps to one thread until the last of those who are in such a block has left it."""
-    global _inside, _limited
-    with _lock:
-        if _inside == 0:
-            _limited = _blas().limit(limits=1, user_api="blas")
-        _inside += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            if _inside == 0:
-                _limited.restore_original_limits()
 
 
 _lock, _inside, _limited = Lock(), 0, None

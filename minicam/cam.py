@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from minicam import MinicamError
-from minicam.backend import to_cpu
+from minicam.backend import blas_on_one_thread, to_cpu
 from minicam.ops import warp
 
 Box = tuple[int, int, int, int]
@@ -44,7 +44,8 @@ class CropRule:
 
 def cam(features: Any, w_fc: Any) -> Any:
     """Maps (N, h, w, K), one a class, of features (N, h, w, C) and the weights w_fc (C, K) of the last layer."""
-    return features @ w_fc  # (N, h, w, C) (C, K) -> (N, h, w, K)
+    with blas_on_one_thread():
+        return features @ w_fc  # (N, h, w, C) (C, K) -> (N, h, w, K)
 
 
 # -- the region: which map shows where to crop
@@ -139,7 +140,8 @@ def centre_prior(h: int, w: int, deviation: float = 0.3) -> np.ndarray:
 def foreground_maps(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Maps (N, h, w) of features (N, h, w, C) and weights (C,), each above the mean of its outermost places, in which
     the background shows, and then times `centre_prior`."""
-    maps = features @ weights
+    with blas_on_one_thread():
+        maps = features @ weights  # (N, h, w, C) (C,) -> (N, h, w)
     rim = np.ones(maps.shape[1:], bool)
     rim[1:-1, 1:-1] = False
     return np.maximum(maps - maps[:, rim].mean(1)[:, None, None], 0) * centre_prior(*maps.shape[1:])
@@ -174,10 +176,11 @@ def discriminant(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         means = a.mean(0), b.mean(0)
         for x, mean in zip((a, b), means, strict=True):
             x -= mean
-        spread = sum(x.T @ x for x in (a, b)).astype(float) / (len(a) + len(b))
-        spread += 0.01 * spread.trace() / len(spread) * np.eye(len(spread))
-        if spread.any():
-            return np.linalg.solve(spread, means[0] - means[1]).astype(np.float32)
+        with blas_on_one_thread():
+            spread = sum(x.T @ x for x in (a, b)).astype(float) / (len(a) + len(b))
+            spread += 0.01 * spread.trace() / len(spread) * np.eye(len(spread))
+            if spread.any():
+                return np.linalg.solve(spread, means[0] - means[1]).astype(np.float32)
     raise MinicamError("these images show no foreground: their maps are too small, or even; take another --region")
 
 

@@ -2,7 +2,8 @@
 
 A raw kernel believes what it is told. It takes a float64 array for one of float32, a view for a whole array, an 8-byte
 number for a 4-byte one, and reads on where an array ends. `launch` and `sizes` are what stands between that and a
-wrong result; the launchers in `minicam/ops` allocate, launch and return.
+wrong result; the launchers in `minicam/ops` allocate, launch and return. The NumPy forms there call `sizes`, too: what
+fits is the same on every device.
 
 A file is compiled once a process, when its first kernel is launched, for the dtypes of the arrays it is given;
 CuPy and the emulator keep what they compiled on disk. NVRTC compiles for the GPU: no CUDA toolkit is needed.
@@ -11,13 +12,14 @@ CuPy and the emulator keep what they compiled on disk. NVRTC compiles for the GP
 import functools
 import math
 import numbers
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from minicam import MinicamError, emulator, source
 from minicam.backend import INSTALL, cupy, device_of, first_line, is_array
+from minicam.emulator.launches import THREADS
 from minicam.source import Parameter, Source
 
 BLOCK = 256  # threads of a block, where a kernel does not ask for another number
@@ -46,7 +48,8 @@ def sizes(**arrays: tuple[Any, str]) -> list[int]:
         N, C, K = sizes(x=(x, "NC"), w=(w, "CK"), b=(b, "K"))
 
     An array may stand there by its shape alone; a digit is a size that must be just that.
-    Raises MinicamError where an array has another number of axes, or a letter would stand for two sizes.
+    Raises MinicamError where an array has another number of axes, where a size is 0 (so no empty batches), where a
+    letter would stand for two sizes, and where what stands for an array has no shape.
     """
     known: dict[str, tuple[int, str]] = {}
     for name, (array, letters) in arrays.items():
@@ -57,7 +60,7 @@ def sizes(**arrays: tuple[Any, str]) -> list[int]:
         if len(shape) != len(letters) or min(shape, default=1) < 0:
             raise MinicamError(found)
         if 0 in shape:
-            raise MinicamError(f"{name} has the shape {shape}; a kernel needs at least one element")
+            raise MinicamError(f"{name} has the shape {shape}; every size must be at least 1")
         for letter, size in zip(letters, shape, strict=True):
             before, where = (int(letter), name) if letter.isdigit() else known.setdefault(letter, (size, name))
             if before != size:
@@ -101,22 +104,27 @@ def launch(
     """Run a kernel of a .cu file.
 
     args     what it takes: arrays, numbers, and None for a pointer to nothing
-    threads  how many must run at least: as many blocks as that takes; or else
+    threads  how many must run at least: as many blocks as that takes; or else, and not both,
     blocks   blocks in each direction (x, y, z)
-    block    threads of a block
+    block    threads of a block, 1 to 1024
     shared   bytes of dynamic shared memory of a block
 
     Raises MinicamError where an argument is not what the kernel takes: arrays of another dtype, on another device, not
     C-contiguous, empty or with more than 2**31 - 1 elements; integers beyond int32; for a float4 an array whose size is
     no multiple of four, or that does not start at a multiple of 16 bytes.
     """
-    parameters = source.read(file).kernels.get(kernel)
+    text = source.read(file)
+    parameters = text.kernels.get(kernel)
     if parameters is None:
-        raise MinicamError(f"{file} has no kernel {kernel}; it has {', '.join(source.read(file).kernels)}")
+        raise MinicamError(f"{file} has no kernel {kernel}; it has {', '.join(text.kernels)}")
     where = f"{file}: {kernel}"
     if len(args) != len(parameters):
         raise MinicamError(f"{where} takes {len(parameters)} arguments, got {len(args)}")
-    text = source.read(file, _types(where, parameters, args))
+    if (threads is None) == (not blocks):
+        raise MinicamError(f"{where}: threads is {threads} and blocks {blocks}; give one of the two")
+    if not 1 <= block <= THREADS:
+        raise MinicamError(f"{where}: a block of {block} threads; it has 1 to {THREADS}")
+    text = source.read(file, _types(where, text.open, parameters, args))
     device = _device(where, parameters, args)
     checked = [_checked(where, text, p, value) for p, value in zip(parameters, args, strict=True)]
     grid = tuple(blocks) if threads is None else (-(-threads // block),)
@@ -130,11 +138,13 @@ def launch(
         function(grid, (block,), tuple(np.uintp(0) if v is None else v for v in checked), shared_mem=shared)
 
 
-def _types(where: str, parameters: Sequence[Parameter], args: Sequence[Any]) -> tuple[tuple[str, str], ...]:
+def _types(
+    where: str, open_names: Collection[str], parameters: Sequence[Parameter], args: Sequence[Any]
+) -> tuple[tuple[str, str], ...]:
     """What the types that the file leaves open are in this launch: the dtypes of the first arrays of each."""
     types: dict[str, str] = {}
     for p, value in zip(parameters, args, strict=True):
-        if p.pointer and p.type not in source.DTYPES and not p.type.startswith("float") and is_array(value):
+        if p.pointer and p.type in open_names and is_array(value):
             types.setdefault(p.type, value.dtype.name)
             if p.type == "real" and types["real"] not in ("float32", "float64"):
                 raise MinicamError(f"{where}: {p.name} is {value.dtype}; the kernel takes float32 or float64")

@@ -20,7 +20,7 @@ def add_options(parser: argparse._ActionsContainer, purpose: str) -> None:
     parser.add_argument("--precision", choices=cuda.PRECISIONS, help=text)
     text = "that the CPU computes on (as many as it has cores); they change the time, and no bit of the result"
     parser.add_argument("--threads", type=int, metavar="N", help=text)
-    text = "convolve on the CPU by the direct sum only: slower, and its errors are 10 to 40 times smaller"
+    text = "convolve on the CPU by the direct sum only: slower, and its errors are 10 to 50 times smaller"
     parser.add_argument("--exact", action="store_true", help=text)
 
 

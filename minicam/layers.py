@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minicam import MinicamError
 from minicam.backend import device_of, to_device
 from minicam.ops import conv, gap, linear, maxpool, relu
 
@@ -119,6 +120,8 @@ class Dropout(Layer):
 
     def __init__(self, name: str, rate: float) -> None:
         super().__init__(name)
+        if not 0 <= rate < 1:
+            raise MinicamError(f"{name}: the rate is {rate}; it must be at least 0 and less than 1")
         self.rate, self.seed, self.step = rate, 0, 0
 
     def forward(self, x: Any, learning: bool = False) -> Any:

@@ -2,11 +2,11 @@
 
 Who compiles it gets one text that needs no include path: `#include "tile.cuh"` is replaced by that file, between
 `#line` directives that keep every message's file and line true. Types that a file leaves open (`real`) are defined in
-front of it, so the same file serves float and double.
+front of it, so the same file serves float and double. Open is a name for which the file has an `#ifndef`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,11 +29,13 @@ C_TYPES = {
     "int64": "long long",
     "uint64": "unsigned long long",
 }
-DTYPES = {c_type: np.dtype(name) for name, c_type in C_TYPES.items()}
+VECTOR = "234"  # the ends of float2, float3, float4 and their like
+DTYPES = {c_type: np.dtype(name) for name, c_type in C_TYPES.items()} | {"unsigned": np.dtype("uint32")}
 
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"[^\n]*$', re.MULTILINE)
 PRAGMA_ONCE = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+once[^\n]*$", re.MULTILINE)
+OPEN = re.compile(r"^[ \t]*#[ \t]*ifndef[ \t]+(\w+)", re.MULTILINE)
 KERNEL = re.compile(
     r'extern\s+"C"\s+__global__\s+(?:void\s+|__launch_bounds__\s*\((?:[^()]|\([^()]*\))*\)\s*)+(\w+)\s*\(([^)]*)\)'
 )
@@ -60,6 +62,7 @@ class Source:
     text       all that the compiler needs, headers included
     kernels    the parameters of each `extern "C" __global__` function
     types      what the names that the file leaves open stand for: {"real": dtype("float32")}
+    open       all names that it leaves open
     constants  the value of each `constexpr int`, where that is a number
     """
 
@@ -67,13 +70,16 @@ class Source:
     text: str
     kernels: Mapping[str, tuple[Parameter, ...]]
     types: Mapping[str, np.dtype]
+    open: Collection[str] = ()
     constants: Mapping[str, int] = field(default_factory=dict)
 
     def dtype(self, parameter: Parameter) -> np.dtype:
         """The dtype of the numbers of a parameter; of a float4 that of its four."""
         if parameter.type in self.types:
             return self.types[parameter.type]
-        return DTYPES[parameter.type.rstrip("234")]
+        if (c_type := parameter.type.rstrip(VECTOR)) not in DTYPES:
+            raise MinicamError(f"{self.name}: {parameter.type} is open, and no array says what it is")
+        return DTYPES[c_type]
 
     def constant(self, name: str) -> int:
         """The value of `constexpr int name = <number>` in the file."""
@@ -86,7 +92,8 @@ def read(file: str | Path, types: tuple[tuple[str, str], ...] = ()) -> Source:
     """The source of a .cu file: a name in `FOLDER`, or a path. It is read again only after a change on disk.
 
     types  pairs such as ("real", "float64"): a name that the file leaves open, and the dtype it shall have
-    Raises MinicamError where the file or a header of it cannot be read, or the parameters of a kernel cannot.
+    Raises MinicamError where the file or a header of it cannot be read, or the parameters of a kernel cannot, or where
+    one is of a type that is neither known nor left open.
     """
     path = FOLDER / file
     times, source = _read.get((path, types), ({}, None))
@@ -114,12 +121,19 @@ def _parse(name: str, text: str, types: tuple[tuple[str, str], ...]) -> Source:
     front = "".join(f"#define {open_name} {C_TYPES[dtype]}\n" for open_name, dtype in types)
     known = {open_name: np.dtype(dtype) for open_name, dtype in types}
     code, kernels, constants = COMMENT.sub("", text), {}, {}
+    left_open = frozenset(OPEN.findall(code)) | known.keys()
     for kernel, parameters in KERNEL.findall(code):
         kernels[kernel] = tuple(_parameter(p, name, kernel) for p in parameters.split(",") if p.strip())
+        for p in kernels[kernel]:
+            if p.type not in left_open and p.type.rstrip(VECTOR) not in DTYPES:
+                raise MinicamError(
+                    f"{name}: {kernel} takes {p.name} as `{p.type}`; a type is one of {', '.join(DTYPES)}, or a name "
+                    "for which the file has an #ifndef"
+                )
     for statement in CONSTANTS.findall(code):
         for constant, value in CONSTANT.findall(statement):
             constants.setdefault(constant, int(value))
-    return Source(name, front + text, kernels, known, constants)
+    return Source(name, front + text, kernels, known, left_open, constants)
 
 
 def _parameter(text: str, file: str, kernel: str) -> Parameter:

@@ -190,6 +190,29 @@ def test_an_error_within_each_is_the_callers_and_ends_the_work(threads):
     assert len(done) <= 2 * threads
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_each_returns_when_every_helper_has_ended_even_after_an_error(first):
+    """Of two helpers that fail one does so at once; whichever it is, the other one's work is over, too."""
+    together, ended = threading.Barrier(3), []
+
+    def work(_):
+        together.wait(10)
+        name = threading.current_thread().name
+        if name.startswith("minicam_"):
+            if name != f"minicam_{first}":
+                time.sleep(0.3)
+            ended.append(name)
+            raise ZeroDivisionError
+
+    backend.set_threads(3)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            backend.each(work, range(3))
+        assert sorted(ended) == ["minicam_0", "minicam_1"]
+    finally:
+        backend.set_threads(None)
+
+
 def test_each_works_on_as_many_threads_as_are_set_the_callers_among_them(threads):
     together = threading.Barrier(threads)
 

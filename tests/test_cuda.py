@@ -17,6 +17,7 @@ extern "C" __global__ void scale(const real* x, real* y, real factor, int size) 
 extern "C" __global__ void fours(const float4* x, float4* y) { y[threadIdx.x] = x[threadIdx.x]; }
 extern "C" __global__ void number(int* y, long long n) { y[0] = n % 1000; }
 extern "C" __global__ void anything(const item* x, int* y) { y[0] = sizeof(item); }
+extern "C" __global__ void count(const unsigned* x, int* y, unsigned n) { y[0] = x[0] + n; }
 extern "C" __global__ void shared(int* y) {
   extern __shared__ int held[];
   held[threadIdx.x] = blockIdx.x * 100 + blockIdx.y * 10 + threadIdx.x;
@@ -78,6 +79,20 @@ def test_types_that_a_file_leaves_open_follow_the_arrays(dtype):
     y = device(np.zeros(1, np.int32))
     launch("anything", device(np.zeros(3, dtype)), y)
     assert y[0] == np.dtype(dtype).itemsize
+
+
+def test_a_keyword_of_c_stays_what_it_is():
+    y = device(np.zeros(1, np.int32))
+    launch("count", device(np.array([40], np.uint32)), y, 2)
+    assert y[0] == 42
+    for values in (np.array([0.5], np.float32), np.array([40], np.int32)):
+        said = f"k.cu: count: x is {values.dtype}; here `unsigned* x` takes uint32"
+        assert refused(launch, "count", device(values), y, 2) == said
+
+
+def test_an_open_type_that_no_array_tells():
+    said = "k.cu: item is open, and no array says what it is"
+    assert refused(launch, "anything", None, device(np.zeros(1, np.int32))) == said
 
 
 def test_blocks_in_two_directions_and_dynamic_shared_memory():
@@ -144,11 +159,24 @@ def test_fours_must_be_fours():
 
 def test_a_kernel_or_a_grid_that_there_is_not():
     y = device(np.zeros(1, np.int32))
-    assert refused(launch, "grow", y) == "k.cu has no kernel grow; it has scale, fours, number, anything, shared"
+    assert refused(launch, "grow", y) == "k.cu has no kernel grow; it has scale, fours, number, anything, count, shared"
     for blocks in [(0,), (2**31,), (1, 65536), (1, 1, 70000)]:
         assert "blocks; each is at least 1, x under 2**31, y and z under 65536" in refused(
             launch, "number", y, 1, blocks=blocks
         )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "k.cu: shared: threads is None and blocks (); give one of the two"),
+        ({"threads": 4, "blocks": (2,)}, "k.cu: shared: threads is 4 and blocks (2,); give one of the two"),
+        ({"threads": 4, "block": 0}, "k.cu: shared: a block of 0 threads; it has 1 to 1024"),
+        ({"blocks": (1,), "block": 1025}, "k.cu: shared: a block of 1025 threads; it has 1 to 1024"),
+    ],
+)
+def test_threads_or_blocks_and_a_block_that_there_can_be(options, said):
+    assert refused(cuda.launch, "k.cu", "shared", (device(np.zeros(1, np.int32)),), **options) == said
 
 
 # --- sizes ---
@@ -167,7 +195,7 @@ def test_sizes_in_the_order_of_their_letters():
         ({"x": ((5, 7), "N")}, "x has the shape (5, 7); expected (N)"),
         ({"x": ((5, 7), "NC"), "w": ((6, 3), "CK")}, "w has the shape (6, 3); expected (C, K), where C is 7 as in x"),
         ({"affine": ((5, 2, 4), "N23")}, "affine has the shape (5, 2, 4); expected (N, 2, 3)"),
-        ({"x": ((5, 0), "NC")}, "x has the shape (5, 0); a kernel needs at least one element"),
+        ({"x": ((5, 0), "NC")}, "x has the shape (5, 0); every size must be at least 1"),
         ({"x": ((5, -1), "NC")}, "x has the shape (5, -1); expected (N, C)"),
         ({"b": (None, "K")}, "b is None; expected an array (K)"),
         ({"x": ((3, 4), "NN")}, "x has the shape (3, 4); expected (N, N)"),

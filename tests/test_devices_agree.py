@@ -79,12 +79,12 @@ def test_the_kernels_agree_with_numpy(name, rng, gpu):
             np.testing.assert_array_equal(m, t)
 
 
-@every_case
-@pytest.mark.parametrize("precision", ["float32", "tf32"])
-def test_the_order_of_the_threads_changes_no_bit(name, precision, rng):
+@pytest.mark.parametrize(
+    ("precision", "name"),
+    [("float32", name) for name in NAMES] + [("tf32", name) for name in NAMES if name.startswith("conv")],
+)
+def test_the_order_of_the_threads_changes_no_bit(precision, name, rng):
     function, args = cases(rng)[name]
-    if precision == "tf32" and not name.startswith("conv"):
-        return
     found = []
     cuda.set_precision(precision)
     try:

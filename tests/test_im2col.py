@@ -50,6 +50,18 @@ def test_the_number_of_threads_changes_no_bit(rng, monkeypatch):
         assert one.tobytes() == three.tobytes()
 
 
+@pytest.mark.parametrize("shape", [(1, 5, 5, 3), (8, 28, 28, 64)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_gradients_have_the_dtype_of_what_they_are_of(shape, dtype, rng):
+    """Whatever that of dy is, and whichever form the size of the image chooses: the large one is Winograd's."""
+    x, w, _ = (a.astype(np.float32) for a in arguments((*shape, shape[3], 3, 3), rng).values())
+    dy = rng.standard_normal(shape).astype(dtype)
+    expected = conv.backward(dy.astype(np.float32), x, w)
+    for mine, theirs in zip(conv.backward(dy, x, w), expected, strict=True):
+        assert mine.dtype == np.float32
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_memory_does_not_grow_with_the_batch(rng):
     """Beside its output, the NumPy path holds one block of patches and one padded image, or a few small ones."""
     import tracemalloc

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from gradcheck import check_backward, relative_error, tie_free
 
+from minicam import MinicamError
 from minicam.layers import GAP, Conv, Dropout, Linear, MaxPool, ReLU
 from minicam.ops import conv, gap, linear, maxpool, relu
 
@@ -169,6 +170,12 @@ def test_backward_uses_the_mask_of_forward(rng):
     mask = layer.forward(x, learning=True) / x
     layer.step += 1  # the next forward pass would draw another
     assert relative_error(layer.backward(dy), dy * mask) < 1e-15
+
+
+@pytest.mark.parametrize("rate", [1, 1.5, -0.1, float("nan")])
+def test_a_rate_that_leaves_nothing_to_scale_is_refused(rate):
+    with pytest.raises(MinicamError, match=rf"^dropout: the rate is {rate}; it must be at least 0 and less than 1$"):
+        dropout(rate=rate)
 
 
 def test_a_rate_of_0_keeps_everything(rng):

@@ -9,7 +9,7 @@ from gradcheck import check_adjoint, check_backward, relative_error, tie_free
 from hypothesis import given, settings
 
 from minicam import MinicamError
-from minicam.backend import device_of, to_device
+from minicam.backend import device_of, set_threads, to_device
 from minicam.ops import conv, gap, linear, maxpool, relu, sgd, softmax_loss, warp
 
 IMAGES = [(2, 7, 5, 3), (3, 6, 9, 2), (1, 5, 4, 1), (1, 3, 2, 7), (2, 2, 2, 5)]
@@ -171,6 +171,21 @@ def test_linear(shape, rng, backend):
     near_float64(backend, linear.backward, rng.standard_normal((N, K)), x, w)
 
 
+@pytest.mark.parametrize("shape", [(64, 1024, 9), (32, 1024, 20), (8, 1024, 100)], ids=str)
+def test_the_number_of_threads_changes_no_bit_of_a_linear_layer(shape, rng):
+    N, C, K = shape
+    x, w, b, dy = (rng.standard_normal(s).astype(np.float32) for s in ((N, C), (C, K), (K,), (N, K)))
+    results = set()
+    try:
+        for count in (1, 2, 3, 4):
+            set_threads(count)
+            arrays = linear.forward(x, w, b), *linear.backward(dy, x, w)
+            results.add(b"".join(a.tobytes() for a in arrays))
+    finally:
+        set_threads(None)
+    assert len(results) == 1
+
+
 # --- softmax_loss ---
 
 
@@ -234,6 +249,20 @@ def test_what_is_no_array_is_refused(op, entry):
         getattr(op, entry)([1.0, 2.0])
     expected = f"{op.__name__}.{entry} takes a numpy.ndarray, a cupy.ndarray or an EmulatorArray, not list"
     assert str(caught.value) == expected
+
+
+def test_no_argument_at_all():
+    with pytest.raises(MinicamError, match=r"^minicam\.ops\.conv\.forward takes a numpy.* not nothing$"):
+        conv.forward()
+
+
+def test_arrays_in_a_tuple_are_looked_at_too():
+    here, there = np.zeros((2, 2)), to_device(np.zeros((2, 2)), "emulator")
+    for out in ((there, here), (here, there)):
+        with pytest.raises(MinicamError, match="the first array is on the device 'cpu', another on 'emulator'"):
+            sgd.forward(here, here, here, 0.1, out=out)
+    w = sgd.forward(here, here, here, 0.1, out=(np.ones((2, 2)), np.ones((2, 2))))[0]
+    assert not w.any()
 
 
 @pytest.mark.parametrize(("op", "entry"), ENTRIES, ids=lambda value: getattr(value, "__name__", value))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minicam import MinicamError, cam, evaluate, explain, train
+from minicam import MinicamError, backend, cam, evaluate, explain, train
 from minicam.config import Config
 from minicam.data.synthetic import load
 from minicam.inference import learn_foreground, loader_for, locate, look, mean_box_iou
@@ -95,6 +95,19 @@ def test_the_foreground_is_learned_from_images_alone(rng):
     assert overlap(maps, masks) > overlap(middle, masks) + 0.2
     own = cam.foreground_maps(others, cam.learn_foreground(others))
     assert overlap(own, other_masks) > overlap(cam.foreground_maps(others, weights), other_masks) + 0.2
+
+
+def test_the_number_of_threads_changes_no_bit_of_what_is_learned(rng):
+    features = np.maximum(rng.standard_normal((24, 14, 14, 512), np.float32), 0)
+    features[:, 4:10, 4:10, :50] += 1
+    results = set()
+    try:
+        for count in (1, 2, 3, 4):
+            backend.set_threads(count)
+            results.add(cam.learn_foreground(features, rounds=1).tobytes())
+    finally:
+        backend.set_threads(None)
+    assert len(results) == 1
 
 
 def test_rounds_make_it_better(rng):

@@ -1,7 +1,5 @@
 """ops/warp: the cases of it that can be written down otherwise, and SciPy's sampling for those that cannot."""
 
-import re
-
 import numpy as np
 import pytest
 from gradcheck import relative_error
@@ -197,14 +195,10 @@ def test_coordinates_are_exact_in_large_images(backend):
 
 
 def test_maps_and_images_must_be_as_many(backend):
-    error, said = (ValueError, "shorter") if backend.device == "cpu" else (MinicamError, "where N is 2 as in x")
-    with pytest.raises(error, match=said):
+    with pytest.raises(MinicamError, match="where N is 2 as in x"):
         backend(warp.forward, np.zeros((2, 3, 3, 1)), IDENTITY[None], (2, 2))
 
 
-def test_no_images_give_no_images_and_no_launch(backend):
-    if backend.device == "cpu":
-        assert backend(warp.resize, np.zeros((0, 3, 5, 2)), (4, 6)).shape == (0, 4, 6, 2)
-    else:
-        with pytest.raises(MinicamError, match=re.escape("x has the shape (0, 3, 5, 2); a kernel needs at least")):
-            backend(warp.resize, np.zeros((0, 3, 5, 2)), (4, 6))
+def test_no_images_are_refused_as_by_every_operation(backend):
+    with pytest.raises(MinicamError, match=r"^x has the shape \(0, 3, 5, 2\); every size must be at least 1$"):
+        backend(warp.resize, np.zeros((0, 3, 5, 2)), (4, 6))

@@ -65,6 +65,22 @@ def test_every_damaged_byte_is_an_error_or_harmless(path):
     assert min(outcomes.values()) > 10
 
 
+def test_too_little_memory_is_no_damage(path, monkeypatch):
+    def none_left(*_):
+        raise MemoryError("Unable to allocate 2 GiB")
+
+    monkeypatch.setattr(hdf5, "floats", none_left)
+    with pytest.raises(MemoryError, match="Unable to allocate"):
+        keras.read(path)
+
+
+def test_a_group_within_itself_is_damage(tmp_path):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        inner = file.create_group("layers/a")
+        inner["layers"] = file["layers"]
+    assert_refused(tmp_path / "w.h5", "is damaged, HDF5 cannot read it")
+
+
 def test_no_layout(tmp_path):
     with h5py.File(tmp_path / "w.h5", "w") as file:
         file["images"], file["labels"] = np.ones(3), np.ones(2)

@@ -109,8 +109,17 @@ def test_inspect_recognises_vgg16():
     shapes = {f"{layer}/kernel": shape for layer, shape in inspect._KERNELS.items()}
     assert sum(np.prod(shape) + shape[-1] for shape in shapes.values()) == 14_714_688
     assert inspect._use(shapes) == "VGG16: minicam takes its 13 convolutions; CAM_conv and CAM_fc start anew"
-    shapes |= {"CAM_conv/kernel": (3, 3, 512, 1024), "CAM_fc/kernel": (1024, 3)}
-    assert inspect._use(shapes) == "VGG16-GAP: all of its layers are here"
+    conv, fc = {"CAM_conv/kernel": (3, 3, 512, 1024)}, {"CAM_fc/kernel": (1024, 3)}
+    assert inspect._use(shapes | conv | fc) == "VGG16-GAP: all of its layers are here"
+    taken = "VGG16: minicam takes its 13 convolutions"
+    assert inspect._use(shapes | conv) == f"{taken} and CAM_conv; CAM_fc starts anew"
+    assert inspect._use(shapes | fc) == f"{taken} and CAM_fc; CAM_conv starts anew"
+    wrong = {"CAM_conv/kernel": (3, 3, 512, 4), "CAM_fc/kernel": (1024, 7)}
+    doubt = "CAM_conv, whose kernel (3, 3, 512, 4) does not fit,"
+    assert inspect._use(shapes | wrong) == f"{taken} and CAM_fc; {doubt} starts anew"
+    wrong["CAM_fc/kernel"] = (4, 7)
+    doubts = f"{doubt} and CAM_fc, whose kernel (4, 7) does not fit,"
+    assert inspect._use(shapes | wrong) == f"{taken}; {doubts} start anew"
 
 
 def test_inspect_of_a_bad_file(tmp_path, capsys):

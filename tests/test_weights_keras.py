@@ -169,6 +169,28 @@ def test_keras3_without_names_of_another_network(tmp_path):
         keras.read(tmp_path / "w.weights.h5")
 
 
+def test_keras3_with_a_model_in_the_model(tmp_path):
+    """Its layers come in its place, which is that of its class in the alphabet."""
+    path = tmp_path / "w.weights.h5"
+    places = {"conv2d": "CAM_conv", "functional/layers/conv2d": "a", "functional/layers/conv2d_1": "b"}
+    places |= {"functional/layers/sequential/layers/conv2d": "c", "sequential/layers/dense": "CAM_fc"}
+    with h5py.File(path, "w") as file:
+        for number, (place, name) in enumerate(places.items()):
+            variables = file.create_group(f"layers/{place}/vars")
+            variables["0"], variables["1"] = np.full((number + 1, 2), number, "f4"), np.full(2, -number, "f4")
+            variables.attrs["name"] = name
+        file.create_group("layers/functional/vars")
+    tensors = keras.read(path)
+    assert list(tensors) == [f"{name}/{part}" for name in places.values() for part in ("kernel", "bias")]
+    assert [tensors[f"{name}/kernel"].flat[0] for name in places.values()] == list(range(5))
+    with h5py.File(path, "r+") as file:
+        for place in places:
+            del file[f"layers/{place}/vars"].attrs["name"]
+    said = r"does not name its layers .* and some are those of a model in the model, functional/conv2d; save"
+    with pytest.raises(MinicamError, match=said):
+        keras.read(path)
+
+
 def test_names_of_vgg16():
     assert len(keras.VGG16_CONVOLUTIONS) == 13
     assert keras.VGG16_CONVOLUTIONS[:5] == (

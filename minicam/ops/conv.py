@@ -58,7 +58,7 @@ def forward_naive(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = Fals
 
 def forward_numpy(x: np.ndarray, w: np.ndarray, b: np.ndarray, relu: bool = False) -> np.ndarray:
     """y (N, P, Q, K), with negative values set to 0 where `relu`."""
-    cuda.sizes(x=(x, "NHWC"), w=(w, "RSCK"), b=(b, "K"))
+    _sizes(x=(x, "NHWC"), w=(w, "RSCK"), b=(b, "K"))
     return _fastest(x, w, backward=False).forward(x, w, b, relu)
 
 
@@ -67,11 +67,21 @@ def backward_numpy(
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """dx (N, H, W, C), dw (R, S, C, K), db (K,).
 
+    dy       is taken in the dtype of x, which is that of dx, too
     y        the output of `forward(relu=True)`: dy then counts only where y > 0. None: there was no ReLU.
     need_dx  False leaves out dx, half the work, and returns None in its place: for the lowest layer that learns
     """
-    cuda.sizes(dy=(dy, "NHWK"), x=(x, "NHWC"), w=(w, "RSCK"))
+    _sizes(dy=(dy, "NHWK"), x=(x, "NHWC"), w=(w, "RSCK"), **({} if y is None else {"y": (y, "NHWK")}))
     return _fastest(x, w, backward=True).backward(dy, x, w, y, need_dx)
+
+
+def _sizes(**arrays: tuple[Any, str]) -> list[int]:
+    """`cuda.sizes` of arrays with the kernel `w` among them. MinicamError, too, where it has no middle."""
+    sizes = cuda.sizes(**arrays)
+    R, S = arrays["w"][0].shape[:2]
+    if R % 2 == 0 or S % 2 == 0:
+        raise MinicamError(f"conv: a kernel of {R} x {S} has no middle; both sides must be odd")
+    return sizes
 
 
 def _fastest(x: np.ndarray, w: np.ndarray, backward: bool) -> ModuleType:
@@ -85,8 +95,8 @@ def forward_cuda(x: Any, w: Any, b: Any, relu: bool = False, kernels: str | None
 
     kernels  one of KERNELS; None is conv_mma.cu for float32 at the precision tf32, else conv_tiled.cu
     """
-    N, H, W, C, R, S, K = cuda.sizes(x=(x, "NHWC"), w=(w, "RSCK"), b=(b, "K"))
-    kernels = _kernels(kernels, x, R, S)
+    N, H, W, C, R, S, K = _sizes(x=(x, "NHWC"), w=(w, "RSCK"), b=(b, "K"))
+    kernels = _kernels(kernels, x)
     y = empty((N, H, W, K), x.dtype, like=x)
     _launch(kernels, "conv_forward", (x, w, b, y, N, H, W, C, K, R, S, relu), N * H * W, K)
     return y
@@ -96,8 +106,8 @@ def backward_cuda(
     dy: Any, x: Any, w: Any, y: Any = None, need_dx: bool = True, kernels: str | None = None
 ) -> tuple[Any, Any, Any]:
     """dx (N, H, W, C) or None, dw (R, S, C, K), db (K,); `y` and `need_dx` as in backward_numpy, `kernels` as above."""
-    N, H, W, K, C, R, S = cuda.sizes(dy=(dy, "NHWK"), x=(x, "NHWC"), w=(w, "RSCK"))
-    kernels = _kernels(kernels, x, R, S)
+    N, H, W, K, C, R, S = _sizes(dy=(dy, "NHWK"), x=(x, "NHWC"), w=(w, "RSCK"))
+    kernels = _kernels(kernels, x)
     if y is not None:
         dy = relu.backward_cuda(dy, y)  # once, for all three that need it
     sizes, taps, pixels = (N, H, W, C, K, R, S), R * S * C, N * H * W
@@ -116,10 +126,8 @@ def backward_cuda(
     return dx, sum_rows(sums).reshape(w.shape), sum_rows(dy)
 
 
-def _kernels(name: str | None, x: Any, R: int, S: int) -> str:
+def _kernels(name: str | None, x: Any) -> str:
     """The file of the kernels to use."""
-    if R % 2 == 0 or S % 2 == 0:
-        raise MinicamError(f"conv: a kernel of {R} x {S} has no middle; both sides must be odd")
     if name is None:
         return KERNELS[2] if cuda.precision() == "tf32" and x.dtype == np.float32 else KERNELS[1]
     if name not in KERNELS:

@@ -45,6 +45,7 @@ def backward(
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """dx (N, H, W, C) or None, dw (R, S, C, K), db (K,); `y` and `need_dx` as in `conv.backward_numpy`."""
     R, S, _, K = w.shape
+    dy = dy.astype(x.dtype, copy=False)
     if y is not None:
         dy = _masked(dy, y)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minicam import cuda
-from minicam.backend import by_array, empty
+from minicam.backend import blas_on_one_thread, by_array, empty
 from minicam.ops._product import sum_rows, tiles
 
 
@@ -28,12 +28,16 @@ def forward_naive(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def forward_numpy(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
     """y (N, K)."""
-    return x @ w + b  # (N, C) (C, K) -> (N, K)
+    cuda.sizes(x=(x, "NC"), w=(w, "CK"), b=(b, "K"))
+    with blas_on_one_thread():
+        return x @ w + b  # (N, C) (C, K) -> (N, K)
 
 
 def backward_numpy(dy: np.ndarray, x: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """dx (N, C), dw (C, K), db (K,)."""
-    return dy @ w.T, x.T @ dy, dy.sum(0)
+    cuda.sizes(dy=(dy, "NK"), x=(x, "NC"), w=(w, "CK"))
+    with blas_on_one_thread():
+        return dy @ w.T, x.T @ dy, dy.sum(0)
 
 
 def forward_cuda(x: Any, w: Any, b: Any) -> Any:

@@ -6,6 +6,7 @@
     x (N, H, W, C)    y (N, P, Q, C) with P = H // 2, Q = W // 2    argmax uint8 (N, P, Q, C) = 2i + j
 
 Of equal values the first one (row by row) is the maximum. An odd last row or column is dropped; its gradient is 0.
+Of a window with a NaN y is NaN; which position then counts as its maximum is not defined.
 """
 
 from typing import Any
@@ -35,7 +36,7 @@ def forward_naive(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def forward_numpy(x: np.ndarray, need_argmax: bool = True) -> tuple[np.ndarray, np.ndarray | None]:
     """y, and argmax: one byte an output, all that backward has to remember; or None, where nobody needs it."""
-    N, H, W, C = x.shape
+    N, H, W, C = cuda.sizes(x=(x, "NHWC"))
     y = np.empty((N, H // 2, W // 2, C), x.dtype)
     argmax = np.empty(y.shape, np.uint8) if need_argmax else None
 
@@ -61,11 +62,12 @@ def forward_numpy(x: np.ndarray, need_argmax: bool = True) -> tuple[np.ndarray, 
 def backward_numpy(
     dy: np.ndarray, argmax: np.ndarray, x_shape: tuple[int, int, int, int], y: np.ndarray | None = None
 ) -> np.ndarray:
-    """dx (N, H, W, C).
+    """dx (N, H, W, C). dy must be finite: an infinite one times 0 is NaN, where the kernel has 0.
 
     y  the output of `forward`, where x is that of a ReLU: dx is then the gradient below that ReLU. What was the largest
        of its window has the value of y, so it is known here, of a quarter of the pixels, where the ReLU let nothing by.
     """
+    _check_windows(x_shape, dy=dy, argmax=argmax, **({} if y is None else {"y": y}))
     dx = np.empty(x_shape, dy.dtype)
     dx[:, 2 * dy.shape[1] :] = 0  # the odd row and column that no window covers
     dx[:, :, 2 * dy.shape[2] :] = 0
@@ -77,6 +79,13 @@ def backward_numpy(
 
     each(part, _blocks(x_shape, dx.itemsize))
     return dx
+
+
+def _check_windows(x_shape: tuple[int, int, int, int], **arrays: Any) -> list[int]:
+    """N, H, W, C. MinicamError where one of the arrays does not hold a number for each window of x."""
+    N, H, W, C = cuda.sizes(x=(x_shape, "NHWC"))
+    cuda.same_shape(output=(N, H // 2, W // 2, C), **arrays)
+    return [N, H, W, C]
 
 
 def _blocks(x_shape: tuple[int, int, int, int], itemsize: int) -> list[Block]:
@@ -111,8 +120,7 @@ def forward_cuda(x: Any, need_argmax: bool = True) -> tuple[Any, Any]:
 
 def backward_cuda(dy: Any, argmax: Any, x_shape: tuple[int, int, int, int], y: Any = None) -> Any:
     """dx (N, H, W, C); `y` as in backward_numpy."""
-    N, H, W, C = x_shape
-    cuda.same_shape(y=(N, H // 2, W // 2, C), dy=dy, argmax=argmax)
+    N, H, W, C = _check_windows(x_shape, dy=dy, argmax=argmax)
     if y is not None:
         dy = relu.backward_cuda(dy, y)
     dx = empty(x_shape, dy.dtype, like=dy)

@@ -25,7 +25,11 @@ def forward_numpy(x: np.ndarray) -> np.ndarray:
 
 
 def backward_numpy(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """dx. The output y says where x was positive, so that x need not be remembered."""
+    """dx. The output y says where x was positive, so that x need not be remembered.
+
+    dy must be finite: an infinite one times 0 is NaN, where the kernel has 0. Selecting would take three times as long.
+    """
+    cuda.same_shape(dy=dy, y=y)
     return dy * (y > 0)
 
 

@@ -40,6 +40,7 @@ def forward_numpy(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The new w and v; in new arrays, or in `out`, which may be (w, v) themselves."""
     new_w, new_v = out if out is not None else (np.empty_like(w), np.empty_like(v))
+    cuda.same_shape(w=w, dw=dw, v=v, new_w=new_w, new_v=new_v)
     np.multiply(v, w.dtype.type(momentum), out=new_v)
     new_v += dw
     if weight_decay:

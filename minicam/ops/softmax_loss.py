@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minicam import cuda
+from minicam import MinicamError, cuda
 from minicam.backend import by_array, empty
 
 
@@ -34,6 +34,7 @@ def forward_naive(logits: np.ndarray, labels: np.ndarray) -> tuple[np.floating, 
 
 def forward_numpy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.floating, np.ndarray]:
     """loss and p (N, K)."""
+    _check(labels, logits=logits)
     shifted = logits - logits.max(1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))  # (N, K)
     return -log_p[np.arange(len(labels)), labels].mean(), np.exp(log_p)
@@ -41,9 +42,21 @@ def forward_numpy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.floating, 
 
 def backward_numpy(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """dlogits (N, K), the gradient of the loss itself: there is nothing above it, so no dy."""
+    _check(labels, p=p)
     dlogits = p.copy()
     dlogits[np.arange(len(labels)), labels] -= 1
     return dlogits / np.asarray(len(labels), p.dtype)
+
+
+def _check(labels: np.ndarray, **array: np.ndarray) -> None:
+    """MinicamError unless labels are integers, one for each row of the array (N, K), and below K. (The kernels look at
+    the range themselves, and make NaN of a label beyond it: from a GPU an error would have to be waited for.)"""
+    ((name, values),) = array.items()
+    _, K = cuda.sizes(**{name: (values, "NK")}, labels=(labels, "N"))
+    if labels.dtype.kind not in "iu":
+        raise MinicamError(f"labels is {labels.dtype}; expected integers, the number of the class of each image")
+    if labels.min() < 0 or labels.max() >= K:
+        raise MinicamError(f"labels are from {labels.min()} to {labels.max()}; expected 0 to {K - 1}, for {K} classes")
 
 
 def forward_cuda(logits: Any, labels: Any) -> tuple[Any, Any]:

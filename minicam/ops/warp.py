@@ -1,11 +1,11 @@
 """Warp: sample an image bilinearly through an affine map. Resizing, cropping, flipping, rotating and changing colours
 are all cases of it, so that any chain of them touches the pixels once. Nothing is learned through it: no backward.
 
-    (u, v, 1)   the centre of output pixel (p, q): u = q + 1/2, v = p + 1/2
-    (i, j)      = affine[n] @ (u, v, 1): where that is in the input; pixel centres are at halves there, too
+    (u, v, 1)   the centre of output pixel (p, q): u = q + 1/2 across, v = p + 1/2 down
+    (j, i)      = affine[n] @ (u, v, 1): where that is in the input, across and down; centres are at halves there, too
     y[n,p,q]    = colour[n] @ (s, 1),  s = the bilinear mean of the four input pixels around (i, j)
 
-    x (N, H, W, C)    affine (N, 2, 3), rows x and y    colour (N, K, C+1) or None: y is s itself
+    x (N, H, W, C)    affine (N, 2, 3), whose first row gives j    colour (N, K, C+1) or None: y is s itself
     size (P, Q)    y (N, P, Q, K)
 
 Outside the input its edge pixels repeat. Coordinates are computed in float64: in float32 a map of 6000 pixels would
@@ -59,9 +59,9 @@ def forward_numpy(
     dtype: type = np.float32,
 ) -> np.ndarray:
     """y (N, P, Q, K) of `dtype`, float32 or float64, from x of any real dtype, uint8 among them."""
-    N, _, _, C = x.shape
+    N, *_, K = _sizes(x, affine, colour)
     colours = [None] * N if colour is None else np.asarray(colour, dtype)  # (N, K, C+1)
-    y = np.empty((N, *size, C if colour is None else colours.shape[1]), dtype)
+    y = np.empty((N, *size, K), dtype)
     for image, a, matrix, out in zip(x, np.asarray(affine, np.float64), colours, y, strict=True):
         sampled = _sampled(image, a, size, dtype)
         if matrix is None:
@@ -70,6 +70,17 @@ def forward_numpy(
             np.matmul(sampled, matrix[:, :-1].T, out=out)  # (P, Q, C) (C, K) -> (P, Q, K)
             out.reshape(len(out), -1)[...] += np.tile(matrix[:, -1], size[1])  # long rows: K numbers at a time are slow
     return y
+
+
+def _sizes(x: Any, affine: Any, colour: Any) -> list[int]:
+    """N, H, W, C and K. MinicamError where the shapes do not fit."""
+    shapes = {"x": (x, "NHWC"), "affine": (affine, "N23")}
+    if colour is None:
+        N, H, W, C = cuda.sizes(**shapes)
+        return [N, H, W, C, C]
+    N, H, W, C, K, _ = cuda.sizes(**shapes, colour=(colour, "NKD"))
+    cuda.same_shape(expected=(N, K, C + 1), colour=colour)
+    return [N, H, W, C, K]
 
 
 def _sampled(image: np.ndarray, a: np.ndarray, size: tuple[int, int], dtype: type) -> np.ndarray:
@@ -148,15 +159,11 @@ def forward_cuda(
     dtype: type = np.float32,
 ) -> Any:
     """y (N, P, Q, K) of `dtype`, from x of any dtype in `minicam.source.C_TYPES`; affine and colour are float64."""
-    (P, Q), shapes = size, {"x": (x, "NHWC"), "affine": (affine, "N23")}
+    (N, H, W, C, K), (P, Q) = _sizes(x, affine, colour), size
+    y = empty((N, P, Q, K), dtype, like=x)
     if colour is None:
-        N, H, W, C = cuda.sizes(**shapes)
-        y = empty((N, P, Q, C), dtype, like=x)
         cuda.launch("warp.cu", "warp_forward", (x, affine, y, N, H, W, C, P, Q), threads=y.size)
         return y
-    N, H, W, C, K, _ = cuda.sizes(**shapes, colour=(colour, "NKD"))
-    cuda.same_shape(expected=(N, K, C + 1), colour=colour)
-    y = empty((N, P, Q, K), dtype, like=x)
     args = x, affine, colour, y, N, H, W, C, P, Q, K
     cuda.launch("warp.cu", "warp_forward_colour", args, threads=y.size)
     return y

@@ -21,7 +21,7 @@ ATTRIBUTE_BYTES = 64512  # the largest attribute that Keras writes in one piece;
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 # What h5py raises on a damaged file, depending on the byte that is wrong.
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
+_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError)
 
 
 @contextmanager

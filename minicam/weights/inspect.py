@@ -14,6 +14,7 @@ _KERNELS = {
     layer: (3, 3, inputs, outputs)
     for layer, inputs, outputs in zip(keras.VGG16_CONVOLUTIONS, (3, *_OUTPUTS[:-1]), _OUTPUTS, strict=True)
 }
+_OWN = {"CAM_conv": (3, 3, 512, 1024), "CAM_fc": (1024, None)}  # VGG16-GAP's own; None: as many as there are classes
 _COLUMNS = "{:<24} {:<20} {:<8} {:>12} {:>12}"
 
 
@@ -43,15 +44,26 @@ def describe(path: str | Path) -> str:
 
 
 def _use(shapes: dict[str, tuple[int, ...]]) -> str:
-    """Whether these are VGG16's convolutions, and what becomes of the two layers above them."""
+    """Whether these are VGG16's convolutions, and what becomes of the two layers above them, as `keras.assign` does."""
     for layer, expected in _KERNELS.items():
         found = shapes.get(f"{layer}/kernel", "no such layer")
         if found != expected:
             return f"not VGG16: {layer}'s kernel is expected to be {expected}, found {found}"
-    own = [layer for layer in ("CAM_conv", "CAM_fc") if f"{layer}/kernel" in shapes]
-    if len(own) == 2:
+    found = {layer: shapes.get(f"{layer}/kernel") for layer in _OWN}
+    taken = [layer for layer, shape in found.items() if shape is not None and _fits(shape, _OWN[layer])]
+    anew = [
+        layer if found[layer] is None else f"{layer}, whose kernel {found[layer]} does not fit,"
+        for layer in _OWN
+        if layer not in taken
+    ]
+    if not anew:
         return "VGG16-GAP: all of its layers are here"
-    return "VGG16: minicam takes its 13 convolutions; CAM_conv and CAM_fc start anew"
+    start = "start" if len(anew) > 1 else "starts"
+    return f"VGG16: minicam takes {' and '.join(['its 13 convolutions', *taken])}; {' and '.join(anew)} {start} anew"
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(e in (None, size) for size, e in zip(shape, expected, strict=True))
 
 
 def _describe_state(path: str | Path) -> list[str]:

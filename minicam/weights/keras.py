@@ -4,14 +4,15 @@ legacy     root attribute `layer_names`; one group a layer, whose attribute `wei
            kernel first: `/block1_conv1/block1_conv1_W_1:0` (Keras 1), `/block1_conv1/block1_conv1/kernel:0`
            (later). These names are followed, never guessed. A whole model has all under `/model_weights`.
 Keras 3    `/layers/conv2d[_i]/vars/{0,1}`, kernel and bias, numbered by class in the order of the model. The
-           layer's own name is the attribute `name` of `vars` since Keras 3.6; before, only the order tells.
+           layer's own name is the attribute `name` of `vars` since Keras 3.6; before, only the order tells. A model
+           that is a layer of another has its own below it: `/layers/functional/layers/conv2d/vars/{0,1}`
 minicam    a checkpoint: the legacy layout, and more of it under `/minicam/layers` (see checkpoint.py)
 
 Kernels are (R, S, C, K) and (C, K) in all of them, as in minicam, so nothing is ever transposed.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -74,18 +75,26 @@ def legacy(group: h5py.Group) -> dict[str, h5py.Dataset]:
 def _keras3(layers: h5py.Group) -> dict[str, h5py.Dataset]:
     weights: dict[str, list[h5py.Dataset]] = {}
     names: dict[str, str] = {}
-    for key in sorted(layers, key=_by_number):
-        variables = hdf5.member(layers, f"{key}/vars")
-        if isinstance(variables, h5py.Group) and len(variables):
-            weights[key] = [hdf5.dataset(variables, str(i)) for i in sorted(variables)]
-            if own := hdf5.read_names(variables, "name"):
-                names[key] = own[0]
+    for key, variables in _variables(layers):
+        weights[key] = [hdf5.dataset(variables, str(i)) for i in sorted(variables)]
+        if own := hdf5.read_names(variables, "name"):
+            names[key] = own[0]
     if len(names) < len(weights):
         names = _names_by_order(list(weights), layers)
     tensors: dict[str, h5py.Dataset] = {}
     for key, nodes in weights.items():
         _add(tensors, names[key], nodes)
     return tensors
+
+
+def _variables(layers: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
+    """The group `vars` of each layer that has any, by the layer's path; of a model among them those of its layers."""
+    for key in sorted(layers, key=_by_number):
+        variables, inner = (hdf5.member(layers, f"{key}/{name}") for name in ("vars", "layers"))
+        if isinstance(variables, h5py.Group) and len(variables):
+            yield key, variables
+        if isinstance(inner, h5py.Group):
+            yield from ((f"{key}/{path}", found) for path, found in _variables(inner))
 
 
 def _by_number(key: str) -> tuple[str, int]:
@@ -96,6 +105,11 @@ def _by_number(key: str) -> tuple[str, int]:
 
 def _names_by_order(keys: list[str], layers: h5py.Group) -> dict[str, str]:
     """The names of VGG16, or of VGG16-GAP, given to the layers of a file that tells only their order."""
+    if nested := [key for key in keys if "/" in key]:
+        raise MinicamError(
+            f"{layers.file.filename} does not name its layers (Keras 3.0 to 3.5), and some are those of a model in the "
+            f"model, {nested[0]}; save that model alone, or with a newer Keras"
+        )
     names = {key: key for key in keys}
     convolutions = [key for key in keys if _by_number(key)[0] == "conv2d"]
     if len(convolutions) not in (13, 14):
