@@ -2,7 +2,7 @@
 
 Who compiles it gets one text that needs no include path: `#include "tile.cuh"` is replaced by that file, between
 `#line` directives that keep every message's file and line true. Types that a file leaves open (`real`) are defined in
-front of it, so the same file serves float and double. Open is a name for which the file has an `#ifndef`.
+front of it, so the same file serves float and double. Open are `real`, and what the file has an `#ifndef` for.
 """
 
 import re
@@ -121,14 +121,14 @@ def _parse(name: str, text: str, types: tuple[tuple[str, str], ...]) -> Source:
     front = "".join(f"#define {open_name} {C_TYPES[dtype]}\n" for open_name, dtype in types)
     known = {open_name: np.dtype(dtype) for open_name, dtype in types}
     code, kernels, constants = COMMENT.sub("", text), {}, {}
-    left_open = frozenset(OPEN.findall(code)) | known.keys()
+    left_open = frozenset(("real", *OPEN.findall(code))) | known.keys()
     for kernel, parameters in KERNEL.findall(code):
         kernels[kernel] = tuple(_parameter(p, name, kernel) for p in parameters.split(",") if p.strip())
         for p in kernels[kernel]:
             if p.type not in left_open and p.type.rstrip(VECTOR) not in DTYPES:
                 raise MinicamError(
-                    f"{name}: {kernel} takes {p.name} as `{p.type}`; a type is one of {', '.join(DTYPES)}, or a name "
-                    "for which the file has an #ifndef"
+                    f"{name}: {kernel} takes {p.name} as `{p.type}`; a type is real, one of {', '.join(DTYPES)}, or a "
+                    "name for which the file has an #ifndef"
                 )
     for statement in CONSTANTS.findall(code):
         for constant, value in CONSTANT.findall(statement):

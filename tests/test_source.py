@@ -111,7 +111,7 @@ def test_what_cannot_be_read(write, tmp_path):
     for c_type, found in ("const bool*", "bool"), ("bool", "bool"), ("size_t", "size_t"), ("item*", "item"):
         path = write(e__cu=f'#ifndef real\n#define real float\n#endif\nextern "C" __global__ void k({c_type} x) {{}}')
         said = refused(source.read, path)
-        assert said.startswith(f"e.cu: k takes x as `{found}`; a type is one of float, double, ")
+        assert said.startswith(f"e.cu: k takes x as `{found}`; a type is real, one of float, double, ")
         assert said.endswith(", unsigned, or a name for which the file has an #ifndef")
     path = write(c__cu='extern "C" __global__ void k(const real* x) {}')
     assert refused(source.read, path, (("real", "complex64"),)).startswith("c.cu: real is complex64; a kernel can")
