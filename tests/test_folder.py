@@ -90,15 +90,18 @@ def test_a_mask_lies_at_the_id_of_its_image(tmp_path):
     assert list(masks.values()) == [None] * 3
 
 
-def test_a_split_given_by_folders(tmp_path):
+@pytest.mark.parametrize("name", ["Val", "valid", "validation"])
+def test_a_split_given_by_folders(tmp_path, name):
     in_class_folders(tmp_path / "train", a=4, b=3)
-    in_class_folders(tmp_path / "Val", a=2)
+    in_class_folders(tmp_path / name, a=2)
     in_class_folders(tmp_path / "test", b=5)
+    in_class_folders(tmp_path / "masks", train=1)
+    (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "test" / "a").mkdir()
     training, validation = load(tmp_path, 0)
     assert counts(training) == {"a": 4, "b": 3}
     assert counts(validation) == {"a": 2, "b": 0}
-    assert validation.ids == ("Val/a/00", "Val/a/01")
+    assert validation.ids == (f"{name}/a/00", f"{name}/a/01")
     assert counts(load_split(tmp_path, "test", seed=0)) == {"a": 0, "b": 5}
     assert load_split(tmp_path, "training", seed=0).ids == training.ids
 
@@ -112,7 +115,12 @@ def test_where_only_a_test_split_is_given_validation_comes_from_training(tmp_pat
 
 
 def test_a_class_may_be_called_test(tmp_path):
-    assert load(in_class_folders(tmp_path, test=3, control=3), 0)[0].classes == ("control", "test")
+    assert load(in_class_folders(tmp_path / "a", test=3, control=3), 0)[0].classes == ("control", "test")
+    assert load(in_class_folders(tmp_path / "b", invalid=3, valid=3), 0)[0].classes == ("invalid", "valid")
+
+
+def test_no_class_may_be_called_mean(tmp_path):
+    fails(in_class_folders(tmp_path, mean=3, mode=3), "has a class 'mean', as the mean AUC .* is called; rename the")
 
 
 def test_faults_of_class_folders(tmp_path):
@@ -136,6 +144,22 @@ def test_faults_of_given_folders(tmp_path):
     fails(tmp_path, r"val/c/00\.png is of class 'c', which has no training images; add some")
     (tmp_path / "training").mkdir()
     fails(tmp_path, "has both train/ and training/; keep one of them")
+
+
+def test_splits_without_training_are_no_classes(tmp_path):
+    in_class_folders(tmp_path / "validation", a=2, b=2)
+    fails(tmp_path, "holds validation/, but there is no training/; add it, with a folder for each class")
+    in_class_folders(tmp_path / "Test", a=2, b=2)
+    fails(tmp_path, "holds Test/ and validation/, but there is no training/")
+    in_class_folders(tmp_path / "training_set", a=2, b=2)
+    fails(tmp_path, "holds Test/ and validation/, but there is no training/")
+
+
+def test_images_beside_training_in_a_folder_that_is_no_split(tmp_path):
+    in_class_folders(tmp_path / "train", a=4, b=4)
+    in_class_folders(tmp_path / "Holdout", a=1)
+    words = "train, training, val, valid, validation, test, or remove it"
+    fails(tmp_path, f"Holdout is no split, and lies beside train/; call it one of {words}")
 
 
 def test_one_image_of_each_class_cannot_be_split(tmp_path):

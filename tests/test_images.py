@@ -249,3 +249,16 @@ def test_a_mask_of_zeros_and_ones_and_an_empty_one(tmp_path):
     ones = np.array([[0, 1, 1]], np.uint8)
     np.testing.assert_array_equal(read_mask(saved(tmp_path / "a.png", ones)), [[False, True, True]])
     assert not read_mask(saved(tmp_path / "b.png", 0 * ones)).any()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0, 255), (127, 128), (0, 65535), (1, 32768), (32767, 32768), (255, 65535)]
+)
+def test_a_mask_of_16_bits_is_told_by_the_values_that_it_holds(tmp_path, name, low, high):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    mask = noise(9, 4)[..., 0] > 127
+    path = saved(tmp_path / name, np.where(mask, high, low).astype(np.uint16), exif=exif)
+    np.testing.assert_array_equal(read_mask(path), SEEN[6](mask))
+    assert not read_mask(saved(tmp_path / f"empty{name}", np.zeros((9, 4), np.uint16))).any()

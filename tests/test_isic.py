@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from minicam import MinicamError
 from minicam.data import isic
+from minicam.data.catalogue import open_split
 
 HEADER = "image_id,melanoma,seborrheic_keratosis"
 ROWS = ["ISIC_0000003,0.0,0.0", "ISIC_0000001,1.0,0.0", "ISIC_0000002,0.0,1.0"]
@@ -188,6 +189,16 @@ def test_other_folders_are_not_isic(tmp_path):
     (tmp_path / "ISIC_0000001.jpg").touch()
     assert not isic.is_isic(tmp_path)
     assert not isic.is_isic(tmp_path / "nowhere")
+
+
+def test_links_that_lead_nowhere(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert not isic.is_isic(tmp_path / "a")
+    fails(tmp_path / "a", "the data folder .*a is a link that leads nowhere; check the path")
+    for layout in ("auto", "isic", "folder"):
+        with pytest.raises(MinicamError, match="a is a link that leads nowhere; check the path"):
+            open_split(str(tmp_path / "a"), layout, "training", 0)
 
 
 def test_every_file_of_the_challenge_has_a_checksum():

@@ -37,7 +37,8 @@ class Dataset:
 
         size   None, or the side in pixels of the square that will be sampled from `box`: the image may then be
                reduced by 2, 4 or 8, as long as the box keeps `size` pixels on both sides (or all it has, if fewer).
-               Sampling from the reduced image is faster, and avoids aliasing.
+               Sampling from the reduced image is faster, and aliases less. A side of the box may still have more
+               than 2 * size pixels, for both are reduced alike: the loader averages these, too, along each axis.
         box    x0, y0, x1, y1, half-open, in pixels of the original; None is the whole image
         """
         raise NotImplementedError

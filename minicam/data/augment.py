@@ -25,7 +25,7 @@ def turn(rng: np.random.Generator) -> np.ndarray:
 
 
 def rotate(rng: np.random.Generator) -> np.ndarray:
-    """Rotate by any angle; the corners that come into view repeat the edge."""
+    """Rotate by any angle. Into the corners comes what lies around the box; beyond the image, its edge repeated."""
     return _rotation(rng.uniform(0, 2 * math.pi))
 
 
@@ -37,7 +37,7 @@ def crop(rng: np.random.Generator) -> np.ndarray:
 
 
 def scale(rng: np.random.Generator) -> np.ndarray:
-    """Zoom in or out by up to a factor 1.25 about the centre."""
+    """Zoom in or out by up to a factor 1.25 about the centre; zoomed out, the rim shows what `rotate`'s corners do."""
     factor = 1.25 ** rng.uniform(-1, 1)
     return np.diag([factor, factor, 1.0])
 

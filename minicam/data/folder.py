@@ -2,7 +2,7 @@
 
     labels.csv                columns image,label and, if you like, group and split; others are ignored
     <class>/*.jpg             a folder for each class
-    training/<class>/*.jpg    the same, split by you: training/, validation/ and test/ (or train/, val/)
+    training/<class>/*.jpg    the same, split by you: training/, validation/ and test/ (or train/, val/, valid/)
 
 Any CSV file with the columns image and label will do, if it is the only one. Its images are named relative to
 the folder, with or without suffix. `group` names what must not lie on both sides of a split, as a patient
@@ -32,6 +32,7 @@ SPLITS = {
     "train": "training",
     "training": "training",
     "val": "validation",
+    "valid": "validation",
     "validation": "validation",
     "test": "test",
 }
@@ -86,6 +87,8 @@ def _load(folder: str | Path, seed: int, validation: float) -> dict[str, FileDat
     if len(classes) < 2:
         found = f"only the class {classes[0]!r}" if classes else "no images"
         raise MinicamError(f"{source} has {found} to train on; at least two classes need images")
+    if "mean" in classes:
+        raise MinicamError(f"{source} has a class 'mean', as the mean AUC of all tasks is called; rename the class")
     for item in items:
         if item.label not in classes:
             raise MinicamError(
@@ -208,7 +211,18 @@ def _items_of_folders(folder: Path) -> list[_Item]:
             raise MinicamError(f"{folder} has both {places[split].name}/ and {path.name}/; keep one of them")
         if split:
             places[split] = path
-    if "training" not in places:
+    others = [path for path in _folders_in(folder) if path not in places.values()]
+    if "training" in places:
+        for path in others:
+            if _images_under(path):
+                raise MinicamError(
+                    f"{path} is no split, and lies beside {places['training'].name}/; call it one of "
+                    f"{', '.join(SPLITS)}, or remove it"
+                )
+    elif len(places) > 1 or (places and not others):
+        names = " and ".join(f"{path.name}/" for path in places.values())
+        raise MinicamError(f"{folder} holds {names}, but there is no training/; add it, with a folder for each class")
+    else:
         places = {None: folder}  # a class may be called "test"
     items = []
     for split, place in places.items():

@@ -77,11 +77,17 @@ def image_shape(path: str | Path) -> tuple[int, int]:
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """A lesion mask, bool (H, W): true from value 128 on, or at 1 in a file that holds only 0 and 1."""
+    """A lesion mask, bool (H, W): true from value 128 on, or at 1 in a file that holds only 0 and 1.
+
+    In a 16-bit file that holds more than 255 it is true from 32768 on.
+    """
     with _opened(path) as image:
         _, _, orientation = _header(image)
-        grey = np.asarray(_upright(_eight_bits(image, path).convert("L"), image, orientation))
-    return grey >= (128 if grey.max() > 1 else 1)
+        values = _wide_greys(image, path)
+        grey = image.convert("L") if values is None else Image.fromarray(values.astype(np.int32))
+        grey = np.asarray(_upright(grey, image, orientation))
+    top = grey.max()
+    return grey >= (1 if top <= 1 else 128 if top <= 255 else 32768)
 
 
 def reduction(side: int, size: int | None) -> int:
@@ -170,18 +176,24 @@ def _rgb(image: Image.Image, path: str | Path) -> Image.Image:
 
 def _eight_bits(image: Image.Image, path: str | Path) -> Image.Image:
     """The image itself, or a 16-bit greyscale one reduced to the upper 8 bits."""
+    values = _wide_greys(image, path)
+    return image if values is None else Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def _wide_greys(image: Image.Image, path: str | Path) -> np.ndarray | None:
+    """The values of a 16-bit greyscale image, (h, w), 0..65535 in integers of some size; None of an image of 8 bits."""
     if image.mode in ("F", "LAB"):
         kind = {"F": "floating-point", "LAB": "Lab"}[image.mode]
         raise MinicamError(f"{path} holds {kind} pixels; save it as 8-bit RGB or as 8- or 16-bit greyscale")
     if not image.mode.startswith("I"):
-        return image
+        return None
     values = np.asarray(image)
     low, high = values.min(), values.max()
     if low < 0 or high > 65535:  # mode "I" is 32 bits wide, though what it holds is mostly 16
         raise MinicamError(
             f"{path} holds greys from {low} to {high}, beyond 16 bits; save it as 8- or 16-bit greyscale"
         )
-    return Image.fromarray((values >> 8).astype(np.uint8))
+    return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +265,8 @@ def as_folder(path: str | Path) -> Path:
     """`path`, if it is a folder that can be listed; else a MinicamError."""
     folder = Path(path)
     if not os.path.isdir(folder):
-        found = "is a file, where a folder was expected" if os.path.exists(folder) else "is not there"
+        links = "is a link that leads nowhere" if os.path.lexists(folder) else "is not there"
+        found = "is a file, where a folder was expected" if os.path.exists(folder) else links
         raise MinicamError(f"the data folder {folder} {found}; check the path")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise MinicamError(f"the data folder {folder} cannot be listed; check its permissions")

@@ -4,7 +4,7 @@ Every image's randomness comes from the seed, the epoch and the image's own numb
 a run is the same whatever the number of threads, and can be resumed at any batch.
 
 For a network on a GPU the threads only read; pixels go there as bytes, and stay for the epochs of a stage: 2000 images
-of 256 px take 400 MB. From the second epoch on there is nothing to read, and augmentation is one launch a batch.
+of 256 px take 400 MB. Of these, nothing is read from the second epoch on, and augmentation is one launch a batch.
 """
 
 import math
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from minicam.backend import empty, gpu_memory, stack, to_device
 from minicam.data import Dataset, augment
@@ -41,10 +42,23 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """An image before it is sampled: pixels uint8 (h, w, 3); affine (2, 3) and colour (3, 4) as in `ops/warp`."""
+class Source:
+    """What an image is sampled from: pixels uint8 (h, w, 3), and its box there, x0, y0, x1, y1, in these pixels."""
 
     pixels: Any
+    box: tuple[float, float, float, float]
+
+    @property
+    def nbytes(self) -> int:
+        """What the pixels take."""
+        return self.pixels.nbytes
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image before it is sampled, and how to do that: affine (2, 3) and colour (3, 4) as in `ops/warp`."""
+
+    source: Source
     affine: np.ndarray
     colour: np.ndarray
 
@@ -74,7 +88,7 @@ class Loader:
     workers: int = 2
     device: str = "cpu"
     view: int = 0
-    kept: dict[int, Any] = field(default_factory=dict, repr=False)  # pixels on the device, by image
+    kept: dict[int, Source] = field(default_factory=dict, repr=False)  # on the device, by image
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -128,27 +142,41 @@ class Loader:
     def _sample(self, i: int, epoch: int | None) -> Sample:
         """Image number i, and how to sample it."""
         geometry, colours = self._drawn(i, epoch)
+        source = self.kept[i] if i in self.kept else self._source(i)
+        affine = augment.affine(geometry, source.box, (self.size, self.size))
+        return Sample(source, affine, self.colour @ colours)
+
+    def _source(self, i: int) -> Source:
+        """Image number i, read, and reduced by a whole number along each axis: its box keeps `size` to 2 * size pixels.
+
+        With more, bilinear sampling would leave pixels out between its samples, and alias. (At 2 * size, a sample is
+        the mean of the four pixels around it.)
+        """
         H, W = self.dataset.shape(i)
-        box = (0, 0, W, H) if self.boxes is None else tuple(int(edge) for edge in self.boxes[i])
-        pixels = self.kept[i] if i in self.kept else self.dataset.image(i, self.size, box)
+        x0, y0, x1, y1 = (0, 0, W, H) if self.boxes is None else (int(edge) for edge in self.boxes[i])
+        pixels = self.dataset.image(i, self.size, (x0, y0, x1, y1))
         # It may have been read at 1/2, 1/4 or 1/8, its sides rounded up: their quotient is only about that factor.
         factor = 2 ** round(math.log2(W / pixels.shape[1]))
-        affine = augment.affine(geometry, tuple(edge / factor for edge in box), (self.size, self.size))
-        return Sample(pixels, affine, self.colour @ colours)
+        size = factor * self.size  # in pixels of the original
+        across, down = (side // size if side > 2 * size else 1 for side in (x1 - x0, y1 - y0))
+        if across > 1 or down > 1:
+            pixels = np.asarray(Image.fromarray(pixels).reduce((across, down)))  # means of blocks
+        across, down = factor * across, factor * down
+        return Source(pixels, (x0 / across, y0 / down, x1 / across, y1 / down))
 
     def _sampled(self, i: int, epoch: int | None) -> np.ndarray:
         """Image number i as the network wants it, float32 (size, size, 3)."""
         s = self._sample(i, epoch)
-        return warp.forward(s.pixels[None], s.affine[None], (self.size, self.size), s.colour[None])[0]
+        return warp.forward(s.source.pixels[None], s.affine[None], (self.size, self.size), s.colour[None])[0]
 
     def _sampled_on_device(self, indices: np.ndarray, samples: list[Sample], keep: bool) -> Any:
         """The batch, float32 (B, size, size, 3), on the device. `keep`: these images will be wanted again."""
-        placed = [to_device(s.pixels, self.device) for s in samples]
+        placed = [to_device(s.source.pixels, self.device) for s in samples]
         most = min(KEPT_BYTES, gpu_memory()[1] // KEPT_SHARE) if self.device == "cuda" else KEPT_BYTES
-        room = most - sum(pixels.nbytes for pixels in self.kept.values())
-        for i, pixels in zip(indices, placed, strict=True):
+        room = most - sum(source.nbytes for source in self.kept.values())
+        for i, s, pixels in zip(indices, samples, placed, strict=True):
             if keep and i not in self.kept and pixels.nbytes <= room:
-                self.kept[i] = pixels
+                self.kept[i] = Source(pixels, s.source.box)
                 room -= pixels.nbytes
         affine, colour = (np.stack([getattr(s, name) for s in samples]) for name in ("affine", "colour"))
         x = empty((len(samples), self.size, self.size, len(self.colour)), np.float32, like=placed[0])
