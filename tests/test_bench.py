@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from minicam import backend, cuda, nvrtc, source
-from minicam.bench import gpu, kernels
+from minicam.bench import cpu, gpu, kernels, profile
 from minicam.bench.__main__ import main
 from minicam.model import small_gap
 from minicam.provenance import version
@@ -154,16 +154,18 @@ def play(fake_gpu, monkeypatch, tmp_path):
 
 def command(**options):
     """The exit code of the bench with these options, on a small batch."""
-    given = {"batch": 2, "size": 16, "repeats": 1, "out": "x.json"} | options
+    given = {"batch": 2, "size": 16, "repeats": 1, "json": "x.json"} | options
     return main(["gpu", *(f"--{name}={value}" for name, value in given.items() if value is not None)])
 
 
 def test_the_command_writes_what_it_measured(play, tmp_path, capsys, monkeypatch):
     play()
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)  # what is under way is said on a terminal only
-    assert command(out=None) == 0
+    assert command(json=None) == 0
     out, err = capsys.readouterr()
     assert "| block2_conv1 | data      | tf32      |" in out
+    rows = [[cell.strip() for cell in line.split("|")] for line in out.splitlines() if line.startswith("| ")]
+    assert {row[6] for row in rows[2:]} == {"-"}  # of one time there is no range
     assert out.endswith("written to results/gpu-fake-gpu.json\n")
     assert "training step, tf32 ...\ntraining step, float32 ...\n" in err
     written = json.loads((tmp_path / "results/gpu-fake-gpu.json").read_text())
@@ -189,7 +191,7 @@ def test_cublas_gives_the_best_product_where_it_is_there(play, tmp_path, monkeyp
     monkeypatch.delenv("CUPY_TF32", raising=False)
     fake = play(product=lambda a, b: fake.asarray(a.get() @ b.get(), "C"))
     out = tmp_path / "mine.json"
-    assert command(precision="tf32", out=out) == 0
+    assert command(precision="tf32", json=out) == 0
     written = json.loads(out.read_text())
     assert os.environ["CUPY_TF32"] == "1"
     assert written["command"].endswith("--batch 2 --size 16 --precision tf32 --repeats 1")
@@ -208,12 +210,21 @@ def test_a_gpu_without_tf32_is_measured_in_float32(play):
 
 def test_too_little_memory_is_one_line_and_nothing_is_written(play, capsys):
     play(capacity=50_000)
-    assert command(out=None) == 2
+    assert command(json=None) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         "minicam: the GPU has too little memory for 2 images of 16 pixels; give a smaller --batch"
     )
-    assert not Path("results").exists()
+    assert not [path for path in Path().rglob("*") if path.is_file()]
     assert cuda.precision() == "float32"
+
+
+@pytest.mark.parametrize("name", ["cpu", "profile", "gpu", "kernels"])  # data has its own
+def test_nothing_is_measured_where_the_file_cannot_be_written(name, play, tmp_path, monkeypatch, capsys):
+    play()
+    for module in (cpu, profile, gpu, kernels):
+        monkeypatch.setattr(module, "measure", lambda *_, **__: pytest.fail("it is measured"))
+    assert main([name, "--json", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"minicam: cannot write {tmp_path}: it is a folder\n"
 
 
 def test_bad_options_are_one_line(capsys):

@@ -9,8 +9,9 @@ import pytest
 from minicam import MinicamError
 from minicam.backend import to_cpu
 from minicam.bench import step
-from minicam.bench.cases import Place, cases, distinct, turn
+from minicam.bench.cases import Place, cases, distinct, warp_cases
 from minicam.bench.clock import in_turn, spread
+from minicam.bench.figures import timed
 from minicam.bench.operation import fastest
 from minicam.bench.reference import (
     compare,
@@ -26,7 +27,7 @@ from minicam.bench.reference import (
 )
 from minicam.bench.twin import FORMATS, Twin
 from minicam.model import small_gap, vgg16_gap
-from minicam.ops import conv, maxpool
+from minicam.ops import conv, maxpool, warp
 from minicam.results import table
 
 # -- the reference
@@ -114,11 +115,14 @@ def test_the_work_of_a_step_of_vgg16():
     assert step.flops(network, 5, 224, backward=False) == pytest.approx(5 * 2 * forward, rel=1e-3)
 
 
-def test_the_map_of_a_turn_is_around_the_centre():
-    for angle in (0.0, 0.4):
-        np.testing.assert_allclose(turn(angle, 256, 64) @ (32, 32, 1), (128, 128))
-    np.testing.assert_allclose(turn(0.0, 256, 64) @ (0, 64, 1), (0, 256), atol=1e-12)
-    np.testing.assert_allclose(turn(np.pi / 2, 256, 64) @ (0, 0, 1), (256, 0), atol=1e-12)
+def test_the_images_of_the_warp_are_turned_around_their_centres(monkeypatch):
+    seen = []
+    monkeypatch.setattr(warp, "forward", lambda images, affine, *_: seen.append(affine))
+    (case,) = warp_cases(Place("cpu", 5, (), np.random.default_rng(0)), small_gap().colour, 64)
+    case.run()
+    np.testing.assert_allclose(seen[0] @ (32, 32, 1), np.full((5, 2), 128))
+    np.testing.assert_allclose(np.linalg.norm(seen[0] @ (0, 0, 1) - 128, axis=1), np.full(5, 128 * 2**0.5))
+    assert len(np.unique(seen[0] @ (0, 0, 1), axis=0)) == 5
 
 
 # -- time and tables
@@ -135,6 +139,13 @@ def test_runs_take_turns_and_the_first_rounds_do_not_count():
     assert "".join(done) == "ab" * 5
     assert seconds.tolist() == [[4, 6, 8], [5, 7, 9]]
     assert spread(seconds[0]) == (6000, 2000)
+
+
+def test_one_measurement_has_no_range():
+    assert spread(np.array([2.0])) == (2000, None)
+    found = timed(np.array([2.0]), np.array([4.0]))
+    assert (found["milliseconds"], found["interquartile"]) == (2000, None)
+    assert (found["torch_milliseconds"], found["torch_interquartile"], found["ratio"]) == (4000, None, 0.5)
 
 
 def test_after_the_deadline_no_round_begins_but_the_first():

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from minicam.bench import twin as twins
 from minicam.bench.__main__ import main
 from minicam.bench.cpu import Bench, Work
 from minicam.layers import Conv
-from minicam.model import small_gap
 from minicam.ops import conv
 from minicam.provenance import machine
 from minicam.results import slug
@@ -194,6 +192,26 @@ class Played:
         return np.array(self.results[0])
 
 
+class Prepares(Played):
+    """A side that takes long for what it has not just done, and longer in one format than in the other."""
+
+    now = None
+
+    def ask(self, what, **wanted):
+        before, self.now = self.now, (what, wanted)
+        seconds = 3.0 if wanted["memory"] == "contiguous" else 2.0
+        return {"seconds": seconds + 7 * (self.now != before), "result": self.results[0]}
+
+
+def test_what_is_prepared_anew_is_not_timed():
+    """One process tries both formats: where the first is the faster, it is the other that was prepared last."""
+    work, ours, theirs = Work("step", 2, 32, 2), Prepares([1.0]), Prepares([1.0])
+    memory = cpu.better_format(bench(), work, dict.fromkeys(twins.FORMATS, theirs))
+    assert memory == twins.FORMATS[0] == "channels_last"
+    found = cpu.row(work, ours, theirs, memory, 1, np.inf)
+    assert (found["milliseconds"], found["torch_milliseconds"]) == (2000, 2000)
+
+
 def test_two_sides_that_disagree_are_not_timed():
     work = Work("forward", 4, 32, 1)
     found = cpu.row(work, Played([1.0, 2.0]), Played([1.0, 2.01]), "contiguous", 3, np.inf)
@@ -204,44 +222,23 @@ def test_two_sides_that_disagree_are_not_timed():
         cpu.row(work, Played([1.0, 2.0]), Played([1.0, 2.1]), "contiguous", 3, np.inf)
 
 
-# -- a side
-
-
-def test_a_side_does_what_it_is_asked():
-    with side.Side("ours", "small_gap") as ours:
-        before = ours.ask("memory")
-        given = {"batch": 2, "size": 16, "threads": 1}
-        first, second = (ours.ask("step", **given) for _ in range(2))
-        logits = ours.result("forward", **given)
-        after = ours.ask("memory")
-    network = side.step.start(small_gap, "cpu")
-    x, labels = side.step.batch(side.Place("cpu", 2, (), np.random.default_rng(0)), 16, network)
-    np.testing.assert_allclose(logits, network.forward(x).ravel(), rtol=1e-5)
-    loss = side.step.training_step(network, x, labels, side.step.optimiser())()
-    assert first["result"] == pytest.approx([float(loss)], rel=1e-5)
-    assert second["result"][0] < first["result"][0]  # it has learned
-    assert first["seconds"] > 0
-    assert before["before"] <= before["most"] <= after["most"]
-    assert ours.process.returncode == 0
-
-
-def test_a_side_that_dies_is_one_clear_line():
-    with side.Side("ours", "small_gap") as ours:
-        ours.ask("memory")
-        ours.process.kill()
-        with pytest.raises(MinicamError, match="the process that ran minicam has ended with the code -9; where "):
-            ours.ask("step", batch=2, size=16, threads=1)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what Linux says of a process")
-def test_the_memory_of_a_side_is_its_own():
-    """Linux starts `ru_maxrss` of a new process from that of the one which made it: here a gigabyte."""
-    held = np.ones(1 << 27)
-    with side.Side("ours", "small_gap") as ours:
-        assert ours.ask("memory")["most"] < held.nbytes / 2
-
-
 # -- the command
+
+
+def test_the_command_says_so_where_a_side_has_died(without_torch, monkeypatch, tmp_path, capsys):
+    class Dies(side.Side):
+        def ask(self, what, **wanted):
+            answer = super().ask(what, **wanted)
+            self.process.kill()
+            self.process.wait()
+            return answer
+
+    monkeypatch.setattr(cpu, "Side", Dies)
+    assert main([*TINY, "--quick", "--json", str(tmp_path / "x.json")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("minicam: the process that ran minicam has ended with the code -9; where that is -9, ")
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_bad_options_are_one_line(capsys):

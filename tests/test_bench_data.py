@@ -77,6 +77,32 @@ def test_bad_options_are_one_line(capsys):
     assert capsys.readouterr().err == "minicam: --need is 0; it must be more than 0\n"
 
 
+def test_too_large_a_photograph_is_refused_before_it_is_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "measure", lambda *_: pytest.fail("it is measured"))
+    where = ["--json", str(tmp_path / "x.json")]
+    assert main(["data", "--width", "10001", "--height", "10000", *where]) == 2
+    error = "minicam: --width times --height is 100010000; 100000000 pixels is the most that is read\n"
+    assert capsys.readouterr().err == error
+    monkeypatch.setattr(data, "measure", lambda *_: {})
+    monkeypatch.setattr(data, "report", lambda *_: "measured")
+    assert main(["data", "--width", "10000", "--height", "10000", *where]) == 0
+
+
+def test_pillow_does_not_warn_of_large_photographs(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600 * 400 - 1)
+    found = data.measure(tmp_path, bench())
+    assert list(recwarn) == []
+    assert (found["interquartile"], found["pillow_interquartile"]) == (None, None)  # of a single round
+    header, _, *rows = (line.split("|")[-2].strip() for line in data.report(found, bench(), None).splitlines()[:4])
+    assert [header, *rows] == ["+-", "-", "-"]
+
+
+def test_nothing_is_measured_where_the_file_cannot_be_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(data, "measure", lambda *_: pytest.fail("it is measured"))
+    assert main([*SMALL, "--json", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"minicam: cannot write {tmp_path}: it is a folder\n"
+
+
 def test_help_names_the_options(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["data", "--help"])

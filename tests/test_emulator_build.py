@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -222,6 +223,16 @@ def test_the_folder_of_the_cache(environment, folder, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert str(build.cache_folder()) == folder
+
+
+def test_lines_are_named_where_the_path_of_the_cache_has_a_space(tmp_path, monkeypatch):
+    runtime, kept = build._runtime(check=True), tmp_path / "with space" / "emulator"
+    shutil.copytree(runtime, kept / runtime.name)  # it need not be compiled again
+    monkeypatch.setenv("MINICAM_CACHE", str(kept.parent))
+    with emulator.trace() as launches:
+        run(kernels(tmp_path, f"// {tmp_path}\n{ADD}"), "add", array([1]), empty(1), block=1)
+    assert len(os.listdir(kept)) == 2
+    assert {access.line for access in launches[0].accesses} == {"k.cu:2"}
 
 
 def test_an_edited_file_is_compiled_anew_in_the_same_process(tmp_path):

@@ -73,7 +73,7 @@ k.cu: pairs
                                 writes y[1,0]   k.cu:9
                                 atomic count   k.cu:10
   and 2 more threads that do something (--threads shows more of them)
-  nothing to do for 2 threads, whose numbers are too large: 4 to 5 of block (0,0,0)"""
+  2 threads touch no memory: 4 to 5 of block (0,0,0)"""
     assert records.text(traced, threads=2) == expected
     assert records.text(traced, threads=2, only=(0, 1, 5)) == expected.replace(
         "  and 2 more threads that do something (--threads shows more of them)\n", ""
@@ -141,7 +141,7 @@ def test_trace(capsys):
     reads = re.search(r"  block \(0,0,0\) thread \(0,0,0\)  reads  x(\S+) x\S+ x\S+ \.\.\. x(\S+) \(6 in all\) ", out)
     assert reads.groups() == ("[0,0,0,0]", "[0,1,2,0]")
     assert "writes y[0,0]" in out
-    assert lines[-1].startswith("  nothing to do for 254 threads")
+    assert lines[-1].startswith("  254 threads touch no memory: 2 to 255 of block (0,0,0)")
 
 
 def test_trace_of_some_threads(capsys):

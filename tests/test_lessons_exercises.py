@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from lessons_on_disk import EXERCISES, LESSONS
 
+from course import emulated
 from course.exercise import case, differs, exercise
 
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=str)
@@ -205,3 +206,13 @@ def test_nothing_an_answer_does_stops_the_notebook(capsys):
 def test_a_case_says_what_is_right():
     with pytest.raises(ValueError, match="either"):
         case(1)
+
+
+def test_a_kernel_that_is_an_answer_may_include_a_header_of_minicam():
+    text = '#include "mma.cuh"\nextern "C" __global__ void f(const float* x, int n) {}\n'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emulated, "compiler", lambda: None)  # for this question none is needed
+        assert emulated.refusal(text, "f", "const float* x, int n") is None
+        other = text.replace("mma", "no_such")
+        assert emulated.refusal(other, "f", "const float* x, int n").startswith("it cannot be run: ")
+        assert emulated.refusal(text, "g", "const float* x, int n").startswith("there must be one kernel, ")

@@ -153,6 +153,7 @@ def test_ci_without_real_data(clone):
     installed = [VENV, f"{INSTALL}[test]"]
     assert ci(clone) == (0, "31 passed, 0 failed, 2 skipped", [*installed, "-m pytest"])
     assert (clone / "calls").read_text().splitlines()[-1] == "check"
+    assert ci(clone, ARGS="-k conv")[2] == ["-m pytest"]  # of the environment: it would narrow the tests
     assert ci(clone, TESTS="2 failed, 29 passed, 1 error", CODE="1")[:2] == (1, "29 passed, 3 failed, 0 skipped")
     assert ci(clone, TESTS="nothing", CODE="4")[:2] == (1, "0 passed, 1 failed, 0 skipped")
     assert ci(clone, TESTS="31 passed", CODE="1")[:2] == (1, "31 passed, 1 failed, 0 skipped")

@@ -28,8 +28,6 @@ def launch(
     It can include the headers of minicam/ops. `options` are those of `emulator.options`: check, order, seed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        for header in source.FOLDER.glob("*.cuh"):
-            shutil.copy(header, folder)
         path = _written(text, folder)
         kernels = list(source.read(path).kernels)
         if len(kernels) != 1:
@@ -68,6 +66,9 @@ def refusal(text: Any, kernel: str, parameters: str) -> str | None:
 
 
 def _written(text: str, folder: str) -> Path:
+    """The text as a file, beside the headers that it can include."""
+    for header in source.FOLDER.glob("*.cuh"):
+        shutil.copy(header, folder)
     path = Path(folder) / "own.cu"
     path.write_text(text, encoding="utf-8")
     return path

@@ -42,7 +42,7 @@ def _filled(file: Path) -> Network:
 
 
 def photographs(split: str = "validation") -> Dataset | None:
-    """The images of ISIC-2017, if both training and validation are there."""
+    """The images of ISIC-2017, near copies and all, if both training and validation are there."""
     return _isic().get(split)
 
 
@@ -57,8 +57,12 @@ def _halves(folder: Path) -> dict[str, Dataset]:
 
 
 def lesions(split: str = "validation", count: int | None = None) -> Dataset:
-    """Photographs where there are some, the built-in drawings where not. `count` limits the latter only."""
-    return photographs(split) or synthetic.load(split, count=count)
+    """Photographs where there are some, the built-in drawings where not. `count` limits the latter only.
+
+    Of the training images those that have no near copy (`isic.COPIES`): they are learned from.
+    """
+    found = photographs(split)
+    return isic.without_copies(found) if found else synthetic.load(split, count=count)
 
 
 def recorded(pattern: str) -> list[dict]:

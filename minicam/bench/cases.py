@@ -18,6 +18,7 @@ from minicam.bench.reference import (
     to_float64,
 )
 from minicam.bench.twin import Twin
+from minicam.data import augment
 from minicam.layers import GAP, Conv, Layer, Linear, MaxPool
 from minicam.model import Network
 from minicam.ops import conv, gap, linear, maxpool, relu, sgd, softmax_loss, warp
@@ -259,11 +260,11 @@ def sgd_cases(place: Place, size: int) -> list[Case]:
 
 
 def warp_cases(place: Place, colour: np.ndarray, size: int) -> list[Case]:
-    """A batch of stored images turned by up to a right angle, and made what the network takes."""
+    """A batch of stored images, each turned by an angle of its own, and made what the network takes."""
     N = place.batch
     images = place.rng.integers(256, size=(N, STORED, STORED, 3), dtype=np.uint8)
-    angles = place.rng.uniform(0, np.pi / 2, N)
-    affine = np.stack([turn(angle, STORED, size) for angle in angles])
+    box, turns = (0, 0, STORED, STORED), [augment.rotate(place.rng) for _ in range(N)]
+    affine = np.stack([augment.affine(turn, box, (size, size)) for turn in turns])
     colours = np.ascontiguousarray(np.broadcast_to(colour, (N, *colour.shape)))
     args, ends = place.put(images, affine, colours), [0, N - 1]
     expected = warp.forward_numpy(images[ends], affine[ends], (size, size), colours[ends], np.float64)
@@ -275,13 +276,6 @@ def warp_cases(place: Place, colour: np.ndarray, size: int) -> list[Case]:
         return [(at(got, [(n,) for n in ends]), expected)]
 
     return [Case("warp", "forward", run, check, images.nbytes + N * size * size * 3 * 4)]
-
-
-def turn(angle: float, stored: int, size: int) -> np.ndarray:
-    """The map (2, 3) from an output of `size` pixels to the stored image around whose centre it is turned."""
-    c, s = np.cos(angle) * stored / size, np.sin(angle) * stored / size
-    middle, half = stored / 2, size / 2
-    return np.array([[c, -s, middle - (c - s) * half], [s, c, middle - (s + c) * half]])
 
 
 # -- arrays

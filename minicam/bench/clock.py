@@ -56,7 +56,7 @@ def in_turn(
     return np.array(rounds[warm_up:]).T
 
 
-def spread(seconds: np.ndarray) -> tuple[float, float]:
-    """Median and interquartile range, in milliseconds."""
+def spread(seconds: np.ndarray) -> tuple[float, float | None]:
+    """Median and interquartile range, in milliseconds. One measurement has no range: it says nothing of the noise."""
     low, middle, high = np.percentile(seconds, (25, 50, 75))
-    return float(middle * 1e3), float((high - low) * 1e3)
+    return float(middle * 1e3), float((high - low) * 1e3) if len(seconds) > 1 else None

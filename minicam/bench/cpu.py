@@ -214,18 +214,18 @@ def better_format(bench: Bench, work: Work, sides: dict[str, Side]) -> str | Non
 
 
 def row(work: Work, ours: Side, theirs: Side | None, memory: str | None, repeats: int, deadline: float) -> dict:
-    """Have both sides do it, compare what came out, and then time them in turn."""
+    """Have both sides do it, compare what first came out, and then time them in turn."""
     progress(f"{work.what}, batch {work.batch}, {work.size} pixels, {work.threads} threads")
     sides = [(ours, None), *([(theirs, memory)] if theirs else [])]
-    first = [side.result(work.what, **work.asked(), memory=form) for side, form in sides]  # and so they are warm
+    runs = [partial(work.seconds, *side) for side in sides]
+    for run in runs:  # cold, and not counted: whoever did something else last prepares this anew
+        run()
+    first = [side.result(work.what, **work.asked(), memory=form) for side, form in sides]
     off = None
     if theirs:
         off = compare(f"{work.what} of the network", *first, tolerance=step.TOLERANCE["float32"], advice=ADVICE)
-    runs = [partial(work.seconds, *side) for side in sides]
     seconds = in_turn(lambda run: run(), runs, repeats, warm_up=0, deadline=deadline)
     times = timed(seconds[0], seconds[1] if theirs else None)
-    if seconds.shape[1] == 1:  # which says nothing of the noise
-        times |= {"interquartile": None, "torch_interquartile": None}
     names = {"what": work.what, **work.asked(), "repeats": seconds.shape[1]}
     return names | images(times, work.batch) | times | {"torch_format": memory, "off": rounded(off)}
 

@@ -16,6 +16,7 @@ def rounded(value: float | None) -> float | None:
 def timed(ours: np.ndarray, theirs: np.ndarray | None) -> dict:
     """Milliseconds from seconds, median and interquartile range: ours, and PyTorch's where it was measured.
 
+    The range of one measurement is None, as `spread` has it.
     `ratio` is our time by PyTorch's: below 1 is faster.
     """
     middle, width = map(rounded, spread(ours))

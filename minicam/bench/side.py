@@ -69,7 +69,8 @@ class Side:
 
     def close(self) -> None:
         """End the process."""
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # it may have died, and what it was last asked still be on the way
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
 

@@ -149,7 +149,7 @@ class Module:
 
     def _line(self, frames: list[str]) -> str:
         """From the innermost call, which may be in a header, outwards to the first in the file itself."""
-        named = [os.path.basename(frame.split(" ")[0]) for frame in frames if ":" in frame]
+        named = [os.path.basename(re.sub(r" \(discriminator \d+\)$", "", frame)) for frame in frames if ":" in frame]
         known = [n for n in named if n.partition(":")[0] not in OWN_FILES and not n.startswith("?")]
         if not known:
             return "an unknown line"

@@ -132,7 +132,7 @@ def _body(launch: Launch, threads: int, only: Collection[int] | None) -> Iterabl
         yield f"  and {len(asked_for) - threads} more threads that do something (--threads shows more of them)"
     idle = int(np.prod(launch.grid) * np.prod(launch.block)) - len(busy)
     if idle:
-        yield f"  nothing to do for {idle} threads, whose numbers are too large: {_idle(launch, set(busy))}"
+        yield f"  {idle} threads touch no memory: {_idle(launch, set(busy))}"
     steps = (list(own) for _, own in groupby(in_order, key=_order))
     if any((own[0].block, own[0].thread) in shown and _gathered(own) for own in steps):
         yield f"  {GATHERED}"
