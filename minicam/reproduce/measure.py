@@ -172,7 +172,6 @@ def evaluated(run: Run, out: Path, place: Place, dataset: Dataset, views: int = 
     if not (run.folder / "summary.json").exists():
         train(run, place.workers, place.on, place.cache)
     if not all((out / name).exists() for name in FILES):  # else the row of the other stage has had them made
-        shutil.rmtree(out, ignore_errors=True)  # of a process that was killed
         evaluate(run, dataset, out, place.workers, place.on, views, place.cache)
     return {}
 
