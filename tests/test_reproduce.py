@@ -139,18 +139,14 @@ def test_the_small_checkpoints_are_a_run_that_can_be_evaluated(out, tmp_path):
 
 
 def test_screened_stages_have_the_first_stage_of_their_base_and_choices_of_their_own(out):
-    for name in ("screen-middle", "screen-masks", "fold-start"):
+    for name in ("screen-middle", "screen-masks"):
         own, base = Run.open(out / "fold" / f"seed0_{name}"), Run.open(out / "fold" / "seed0")
         record = json.loads((out / "fold" / f"seed0_{name}.json").read_text())
         assert record["choices"] == about(own.config, ROWS["stage1"], open_data(own.config)[1])["choices"]
         assert own.config.fold == 1
-        assert (own.config.augment, own.config.epochs) == ((("turn",), 1) if name == "fold-start" else ((), 4))
+        assert (own.config.augment, own.config.epochs) == ((), 4)
         if ROWS[name].how == "region":
             assert own.checkpoint(1).read_bytes() == base.checkpoint(1).read_bytes()
-    assert own.config.stage2_from == "start"
-    losses = [(out / "fold" / f / "metrics.jsonl").read_text().splitlines() for f in ("seed0_fold-start", "seed0")]
-    assert json.loads(losses[0][0])["loss"] == pytest.approx(np.log(3))  # it starts from nothing learned
-    assert json.loads(losses[1][0])["loss"] == pytest.approx(np.log(3))
 
 
 def test_kernels_make_the_same_rows(finished_rows, tmp_path):
@@ -186,6 +182,12 @@ def test_bad_input_is_told_in_one_line(arguments, says, capsys, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     assert says in tiny.refused(main, capsys, *arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_features_that_are_frozen_away_are_told(tmp_path, capsys):
+    arguments = ["run", "regression-block4", *OPTIONS, "--train-from", "CAM_conv", "--cache-features", tmp_path / "c"]
+    says = "there is no pool4 to be had from CAM_conv on; name a lower --train-from"
+    assert says in tiny.refused(main, capsys, *arguments, "--seeds", "0", "--out", tmp_path / "rows")
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"choices": 3}'])

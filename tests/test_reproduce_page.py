@@ -37,7 +37,7 @@ def collected(monkeypatch, rng, tmp_path):
         "regression-block4": {0: record | {"trained": []}},
         "stage1": {0: record, 1: later, 2: record},
         "longer": {1: record, 2: record},
-        "middle": {0: record},
+        "predicted": {0: record},
     }
     return report.collect(tmp_path, found)
 
@@ -52,12 +52,12 @@ def row_with(text, *cells):
 def test_seeds_are_named_where_they_are_not_those_of_the_row(collected, tmp_path):
     text = page.page(collected, [], tmp_path / "table.json")
     assert row_with(text, "longer", ROWS["longer"].says).endswith("(seed 1, 2) |")
-    assert "(seed" not in row_with(text, "middle", ROWS["middle"].says)  # it is run with one
+    assert "(seed" not in row_with(text, "predicted", ROWS["predicted"].says)  # it is run with one
     assert "40 images of 2 x 2 pixels, the validation images" in text
     assert "(seed" not in row_with(text, "stage1", ROWS["stage1"].says)
     assert collected["longer"]["differences"]["stage1"]["seeds"] == [1, 2]
     assert row_with(text, "longer", "stage1 (seed 1, 2)")
-    assert row_with(text, "middle", "stage1 (seed 0)")
+    assert row_with(text, "predicted", "stage1 (seed 0)")
     assert row_with(text, "stage1", "regression-block4")  # its one seed goes with all three
 
 

@@ -8,7 +8,7 @@ OPTIONS = tiny.options(epochs=1, limit=15, augment="turn", threshold=0.6, seed=N
 # Each kind of row, and each kind of crops.
 RUN = (
     *("regression", "stage2", "stage1", "both", "longer", "both-longer", "stage2-views", "stage1-without-lesion"),
-    *("screen-whole", "screen-middle", "screen-masks", "screen-shuffled", "fold-start"),
+    *("screen-whole", "screen-middle", "screen-masks", "screen-shuffled"),
 )
 
 

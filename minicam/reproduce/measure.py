@@ -115,7 +115,7 @@ def average(name: str, row: Row, run: Run, place: Place) -> dict:
 def regression(name: str, row: Row, run: Run, place: Place) -> dict:
     """No network trained: logistic regression on frozen features, named in `row.what`."""
     datasets = open_data(run.config)
-    probabilities, found = classify(run.config, datasets, row.what.split(","), place)
+    probabilities, found = classify(run.config, datasets, row.what, place)
     folder = place.own(name, run.config.seed)
     folder.mkdir(exist_ok=True)
     Run(folder, run.config).write_predictions("predictions.csv", datasets[1], probabilities)

@@ -32,8 +32,8 @@ REGRESSIONS = (
     "chosen, and in folds of images that follow each other, where fewer of a held-out image's source are learned from."
 )
 TABLES = {
-    "Main rows": ("regression", "regression-block4", "regression-crops", *MAIN),
-    "Other crops under the whole recipe": ("predicted", "middle", "masks"),
+    "Main rows": ("regression", "regression-block4", *MAIN),
+    "Other crops under the whole recipe": ("energy", "predicted", "masks"),
     "Pre-trained and from scratch": ("fine-tuned", "from-scratch"),
     "Parts of the images painted over": tuple(name for name in ROWS if "-without-" in name),
     "Choices": tuple(name for name in ROWS if name.startswith("fold-")),

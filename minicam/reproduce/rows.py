@@ -24,8 +24,6 @@ BASES = {
     "fold-plain": Base({**FOLD, "augment": ()}),
     "fold-flips": Base({**FOLD, "augment": ("flip", "turn")}),
     "fold-free": Base({**FOLD, "augment": ("flip", "rotate", "crop", "scale", "colour")}),
-    "fold-slow": Base({**FOLD, "lr": 1e-4}),
-    "fold-fast": Base({**FOLD, "lr": 1.6e-3}),
     "fine-tuned": Base(SMALL),
     "from-scratch": Base({**SMALL, "weights": "none", "lr": 0.01, "rates": {}}),
 }
@@ -94,7 +92,7 @@ def _region(name: str) -> dict:
 
 
 def _other(name: str, says: str, seeds: tuple[int, ...] | None = (0,)) -> dict[str, Row]:
-    more = {"choices": _region(name), "beside": ("stage1", "stage2"), "seeds": seeds, "minutes": 45}
+    more = {"choices": _region(name), "beside": ("stage1", "stage2"), "seeds": seeds, "minutes": 60}
     return _second(name, "region", says, **more)
 
 
@@ -103,11 +101,11 @@ SCREENS = ("screen-whole", "screen-foreground")  # that the others are compared 
 
 def _screened(name: str, says: str, beside: tuple[str, ...] = SCREENS) -> dict[str, Row]:
     choices = {**SHORT, **_region(name)}
-    return _second(f"screen-{name}", "region", says, base="fold", choices=choices, beside=beside, minutes=12)
+    return _second(f"screen-{name}", "region", says, base="fold", choices=choices, beside=beside, minutes=25)
 
 
 def _screened_given(name: str, says: str, beside: tuple[str, ...] = SCREENS) -> dict[str, Row]:
-    more = {"base": "fold", "what": name, "choices": SHORT, "beside": beside, "minutes": 9}
+    more = {"base": "fold", "what": name, "choices": SHORT, "beside": beside, "minutes": 12}
     return _second(f"screen-{name}", "given", says, **more)
 
 
@@ -119,7 +117,8 @@ def _without(part: str, says: str) -> dict[str, Row]:
             (f"{{here}}_without-{part}/predictions_stage{stage}.csv",),
             what=part,
             beside=(f"stage{stage}",),
-            minutes=3,
+            seeds=(0,),
+            minutes=2,
         )
         for stage in (1, 2)
     }
@@ -130,10 +129,6 @@ ROWS = {
     "regression": _regression("logistic regression on frozen features of block 5", "conv5", minutes=2),
     "regression-block4": _regression(
         "logistic regression on frozen features of block 4", "pool4", beside=("regression",), minutes=2
-    ),
-    "regression-crops": _regression(
-        "logistic regression on frozen features of blocks 4 and 5, of image and crop",
-        "conv5,pool4,conv5-crop,pool4-crop", beside=("regression",), minutes=14,
     ),
     # The main rows, with their controls.
     "stage1": _stage1("recipe", "stage 1, whole images", beside=("regression-block4",), minutes=30),
@@ -146,7 +141,7 @@ ROWS = {
         beside=("stage1", "stage2", "both-longer", "two-stage1", "stage1-regression", "regression-block4"),
     ),
     **_second(
-        "longer", "given", "stage 1 that goes on with whole images", what="whole", beside=("stage1",), minutes=25
+        "longer", "given", "stage 1 that goes on with whole images", what="whole", beside=("stage1",), minutes=27
     ),
     "both-longer": _average("stage 1 and that averaged", "stage1", "longer", beside=("stage1",)),
     "two-stage1": _average("stages 1 of two seeds averaged", "stage1", "stage1'", beside=("stage1",)),
@@ -162,11 +157,10 @@ ROWS = {
     # Other crops under the whole recipe.
     **_second(
         "masks", "given", "stage 2, crops around the true masks", what="masks", beside=("stage1", "stage2"),
-        seeds=(0,), minutes=45,
+        seeds=(0,), minutes=65,
     ),
     **_other("energy", "stage 2, crops by the sum of the features of block 4", seeds=None),  # second on the fold
     **_other("predicted", "stage 2, crops by the CAM of the predicted class"),
-    **_other("middle", "stage 2, the middle of every image"),
     # Parts of the images painted over.
     **_without("lesion", "the lesion painted over"),
     **_without("box", "the lesion's bounding box painted over"),
@@ -174,30 +168,21 @@ ROWS = {
     **_without("strange", "stickers and pen marks painted over"),
     **_without("rim", "the rim painted over"),
     # Is it the pre-training?
-    "fine-tuned": _stage1("fine-tuned", "all of VGG16-GAP fine-tuned, 112 px", minutes=40),
+    "fine-tuned": _stage1("fine-tuned", "all of VGG16-GAP fine-tuned, 112 px", minutes=65),
     "from-scratch": _stage1(
-        "from-scratch", "all of VGG16-GAP from scratch, 112 px", beside=("fine-tuned",), minutes=40
+        "from-scratch", "all of VGG16-GAP from scratch, 112 px", beside=("fine-tuned",), minutes=70
     ),
     # Choices, on a fold of the training images.
-    "fold-stage1": _stage1("fold", "stage 1", minutes=25),
-    "fold-stage2": Row("stage 2, from stage 1", "two_stages", (STAGE2,), "fold", beside=("fold-stage1",), minutes=35),
+    "fold-stage1": _stage1("fold", "stage 1", minutes=28),
+    "fold-stage2": Row("stage 2, from stage 1", "two_stages", (STAGE2,), "fold", beside=("fold-stage1",), minutes=60),
     "fold-both": _average(
         "stages 1 and 2 averaged", "fold-stage1", "fold-stage2", base="fold", beside=("fold-stage1",)
     ),
-    **_second(
-        "fold-start", "region", "stage 2, from the weights that stage 1 started from", base="fold",
-        choices={"stage2_from": "start"}, beside=("fold-stage2",), minutes=25,
-    ),
-    "fold-both-start": _average(
-        "stage 1 and that averaged", "fold-stage1", "fold-start", base="fold", beside=("fold-both",)
-    ),
-    "fold-plain": _stage1("fold-plain", "stage 1 without augmentation", beside=("fold-stage1",), minutes=20),
-    "fold-flips": _stage1("fold-flips", "stage 1 with flips and turns", beside=("fold-stage1",), minutes=25),
+    "fold-plain": _stage1("fold-plain", "stage 1 without augmentation", beside=("fold-stage1",), minutes=25),
+    "fold-flips": _stage1("fold-flips", "stage 1 with flips and turns", beside=("fold-stage1",), minutes=40),
     "fold-free": _stage1(
-        "fold-free", "stage 1 with flips, free rotation, crop, scale and colour", beside=("fold-stage1",), minutes=60
+        "fold-free", "stage 1 with flips, free rotation, crop, scale and colour", beside=("fold-stage1",), minutes=100
     ),
-    "fold-slow": _stage1("fold-slow", "stage 1 at a quarter of the rate", beside=("fold-stage1",), minutes=20),
-    "fold-fast": _stage1("fold-fast", "stage 1 at four times the rate", beside=("fold-stage1",), minutes=20),
     # Crop rules, on the same fold: one stage 1, short second stages.
     **_screened_given("whole", "whole images", beside=()),
     **_screened("predicted", "CAM of the predicted class"),
