@@ -1,9 +1,9 @@
 """The choices of a run as options of a command line: a field of `Config` each, with its default in the help."""
 
 import argparse
-from pathlib import Path
 
 from minicam import MinicamError, cam
+from minicam.cli import named_path
 from minicam.config import FIELDS, default
 from minicam.data import augment
 from minicam.data.catalogue import LAYOUTS
@@ -44,7 +44,7 @@ def add_choices(p: argparse.ArgumentParser) -> None:
     add(training, "dropout", "probability of dropping a feature before CAM_fc", type=float, metavar="X")
     add(training, "train_from", "lowest layer that learns; those below stay as they are", metavar="LAYER")
     text = "keep what those compute for each flip and turn of an image (float16), in this folder, to compute it once"
-    training.add_argument("--cache-features", type=Path, metavar="DIR", help=text)
+    training.add_argument("--cache-features", type=named_path, metavar="DIR", help=text)
     add(training, "stage2_from", "weights that stage 2 starts from", choices=("stage1", "start"))
     crops = p.add_argument_group("from CAM to crop")
     text = f"the map in which the box is found: {', '.join(cam.REGIONS)}"

@@ -7,6 +7,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from minicam import MinicamError
@@ -41,12 +42,19 @@ def command(main: Callable[[list[str] | None], int | None]) -> Callable[[list[st
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except OSError as error:  # of a path that nobody expected to fail: a name too long, a folder that is forbidden
-            why = error.strerror or error
+            why = error.strerror or str(error)
             said = why if error.filename is None else f"{error.filename}: {why}; check the path"
-            print(f"minicam: {said}", file=sys.stderr)
+            print(f"minicam: {' '.join(said.split())}", file=sys.stderr)
             return 2
 
     return run
+
+
+def named_path(text: str) -> Path:
+    """A path on a command line; argparse.ArgumentTypeError for an empty one, which would mean the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty, as where a variable of the shell is not set; name a place")
+    return Path(text)
 
 
 class Parser(argparse.ArgumentParser):

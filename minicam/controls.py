@@ -25,7 +25,7 @@ import numpy as np
 
 from minicam import MinicamError, cuda, device, results
 from minicam.choices import add_choices, given_choices
-from minicam.cli import HelpFormatter, Parser, command
+from minicam.cli import HelpFormatter, Parser, command, named_path
 from minicam.config import Config, make
 from minicam.data import Dataset
 from minicam.files import write_text
@@ -106,9 +106,12 @@ def measure(folder: Path, config: Config, workers: int = 2, on: str = "cpu", cac
 
     cache  the folder to keep features in; None: nowhere
     Its "code" are the versions of the code that trained the run and its controls, each once.
+    MinicamError where row.json holds something else.
     """
     run = continued(folder, config)
     row = results.read(folder / "row.json")
+    if row is not None and not (isinstance(row, dict) and isinstance(row.get("code"), list)):
+        raise MinicamError(f"{folder / 'row.json'} is not the row of a seed; delete it to measure again")
     if row is None:
         summary = results.read(folder / "summary.json") or train(run, workers, on, cache)
         row = {"seed": config.seed, "stage1": summary["stage1"]["mean"], "stage2": summary["stage2"]["mean"]}
@@ -218,9 +221,9 @@ def parser() -> argparse.ArgumentParser:
     add_choices(p)
     runs = p.add_argument_group("the runs")
     runs.add_argument("--seeds", type=seeds_of, metavar="LIST", default=SEEDS, help="such as 0-4 or 0,2,5")
-    runs.add_argument("--out", type=Path, metavar="DIR", help="folder of the runs (a new one under runs/)")
+    runs.add_argument("--out", type=named_path, metavar="DIR", help="folder of the runs (a new one under runs/)")
     text = f"what was measured; a page (.md) goes beside it ({RESULTS}; with other options results.json in --out)"
-    runs.add_argument("--results", type=Path, metavar="FILE.json", help=text)
+    runs.add_argument("--results", type=named_path, metavar="FILE.json", help=text)
     device.add_options(runs, "read and augment images")
     return p
 

@@ -69,9 +69,11 @@ def sizes(**arrays: tuple[Any, str]) -> list[int]:
 
 
 def same_shape(**arrays: Any) -> int:
-    """The number of elements of each of the arrays, or shapes. MinicamError where their shapes differ."""
-    (first, expected), *others = [(name, tuple(getattr(array, "shape", array))) for name, array in arrays.items()]
-    for name, shape in others:
+    """The number of elements of each of the arrays, or shapes. MinicamError where shapes differ, or there is none."""
+    (first, expected), *others = [(name, getattr(array, "shape", array)) for name, array in arrays.items()]
+    for name, shape in ((first, expected), *others):
+        if not isinstance(shape, tuple):
+            raise MinicamError(f"{name} is {shape!r}; expected an array")
         if shape != expected:
             raise MinicamError(f"{name} has the shape {shape}, {first} has {expected}; they must be the same")
     return math.prod(expected)

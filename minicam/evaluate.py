@@ -18,6 +18,7 @@ says under "of" what images these are.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -26,9 +27,9 @@ from pathlib import Path
 
 import numpy as np
 
-from minicam import MinicamError, device
+from minicam import MinicamError, device, results
 from minicam.choices import lone_layout
-from minicam.cli import HelpFormatter, Parser, command
+from minicam.cli import HelpFormatter, Parser, command, named_path
 from minicam.data import Dataset
 from minicam.data.augment import VIEWS
 from minicam.data.catalogue import LAYOUTS, open_fold, open_split
@@ -104,8 +105,8 @@ def evaluate(
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = Parser("python -m minicam.evaluate", description=__doc__, formatter_class=HelpFormatter)
-    p.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    p.add_argument("--data", metavar="DIR", help="folder with the images (those of the run)")
+    p.add_argument("run", type=named_path, metavar="RUN", help="folder of a finished run")
+    p.add_argument("--data", type=named_path, metavar="DIR", help="folder with the images (those of the run)")
     p.add_argument("--layout", choices=LAYOUTS, help="of that folder (auto)")
     p.add_argument("--split", choices=SPLITS, required=True, help="which of the images")
     text = "of the training images those that the run held out, as it was trained with --fold"
@@ -116,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     text = f"average over so many flips and turns of each image, 1 to {len(VIEWS)} (1)"
     p.add_argument("--views", type=int, metavar="N", default=1, choices=range(1, len(VIEWS) + 1), help=text)
     out = "a new folder, or that of an evaluation, which is replaced (evaluation_... in the folder of the run)"
-    p.add_argument("--out", type=Path, metavar="DIR", help=out)
+    p.add_argument("--out", type=named_path, metavar="DIR", help=out)
     device.add_options(p, "read images")
     return p
 
@@ -125,17 +126,29 @@ def images_of(run: Run, options: argparse.Namespace) -> Dataset:
     """The images that are asked for. MinicamError where the run's own are no longer those that it was trained on: of
     others, it might have learned from some of what is now held out."""
     config = run.config
-    data, layout = (config.data, config.layout) if options.data is None else (options.data, options.layout or "auto")
-    if options.data is None and options.split != "test" and run.checkpoint(1).exists():
+    own = options.data is None
+    data, layout = (config.data, config.layout) if own else (str(options.data), options.layout or "auto")
+    if own and options.split != "test" and run.checkpoint(1).exists():
         demand_images(config, checked_state(run.checkpoint(1))[1], open_data(config))
     if not options.fold:
         return open_split(data, layout, options.split, config.seed, options.limit)
-    if config.fold is None or options.split != "training" or options.data is not None:
+    if config.fold is None or options.split != "training" or not own:
         raise MinicamError(
             "--fold goes with --split training and the run's own images, and a run that was trained with --fold; "
             "leave it out"
         )
     return open_fold(data, layout, config.fold, config.seed, options.limit)[1]
+
+
+def free_for(of: dict, out: Path) -> Path:
+    """The folder. MinicamError where it holds what was said of images from elsewhere: folders may be called alike."""
+    try:
+        there = results.read(out / "summary.json")["of"]["data"]
+    except (TypeError, KeyError):
+        return out
+    if there != of["data"]:
+        raise MinicamError(f"{out} holds an evaluation of {there}; choose another folder with --out")
+    return out
 
 
 @command
@@ -146,15 +159,16 @@ def main(argv: list[str] | None = None) -> None:
     lone_layout(options.layout, options.data)
     run = Run.open(options.run)
     dataset = images_of(run, options)
-    data, fold = options.data or run.config.data, run.config.fold if options.fold else None
+    data = run.config.data if options.data is None else os.path.abspath(options.data)
+    fold = run.config.fold if options.fold else None
     of = {"data": data, "split": options.split, "fold": fold, "limit": options.limit}
-    parts = ["evaluation", *([] if options.data is None else [Path(data).absolute().name]), options.split]
+    parts = ["evaluation", *([] if options.data is None else [Path(data).name]), options.split]
     parts += [f"{name}_{of[name]}" for name in ("fold", "limit") if of[name] is not None]
     parts += [f"views_{options.views}"] if options.views > 1 else []
     if options.without is not None:
         dataset = Painted.over(dataset, options.without)
         parts += [f"without_{options.without}"]
-    out = options.out or run.folder / "_".join(parts)
+    out = options.out or free_for(of, run.folder / "_".join(parts))
     summary = evaluate(run, dataset, out, options.workers, on, options.views, of=of)
     print(f"written to {out}")
     if summary["of"].get("painted", len(dataset)) < len(dataset):

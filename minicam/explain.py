@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from minicam import MinicamError, device
 from minicam.backend import to_cpu
-from minicam.cli import HelpFormatter, Parser, command
+from minicam.cli import HelpFormatter, Parser, command, named_path
 from minicam.config import THRESHOLDS
 from minicam.data import Dataset
 from minicam.data.images import images_in
@@ -142,9 +142,9 @@ def write(
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = Parser("python -m minicam.explain", description=__doc__, formatter_class=HelpFormatter)
-    p.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
-    p.add_argument("images", type=Path, metavar="IMAGE_OR_FOLDER", help="an image, or a folder of images")
-    p.add_argument("--out", type=Path, metavar="DIR", required=True, help="a new folder for what is found")
+    p.add_argument("run", type=named_path, metavar="RUN", help="folder of a finished run")
+    p.add_argument("images", type=named_path, metavar="IMAGE_OR_FOLDER", help="an image, or a folder of images")
+    p.add_argument("--out", type=named_path, metavar="DIR", required=True, help="a new folder for what is found")
     p.add_argument("--class", dest="asked", metavar="NAME", help="take the CAM of this class (the predicted one)")
     p.add_argument("--batch", type=int, metavar="N", help="images at a time (as many as in training)")
     device.add_options(p, "read and write images")

@@ -18,7 +18,7 @@ except ImportError:  # Windows
     fcntl = None
 
 
-PART = ".part-"  # begins the name of a folder that is still being written
+PART = ".minicam-part-"  # begins the name of a folder that is still being written
 
 
 def as_csv(header: Sequence, rows: Sequence[Sequence]) -> str:
@@ -67,11 +67,33 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder. MinicamError where another process does. (Windows has none, nor have some disks.)"""
+    if fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MinicamError(
+                f"another process is writing into {folder}; wait for it, or choose another folder with --out"
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def whole_folder(out: Path, replaceable: Collection[str] = ()) -> Iterator[Path]:
     """A folder to write into, whose contents move to `out` when all is done, and vanish where anything fails.
 
     replaceable  names that `out` may hold already, to be replaced; MinicamError where it holds anything else but what
                  a process that was killed has left of such a folder, which is removed
+    MinicamError, too, where another process is writing into it.
     """
     try:
         new = not out.exists()
@@ -81,16 +103,17 @@ def whole_folder(out: Path, replaceable: Collection[str] = ()) -> Iterator[Path]
         if others:
             raise MinicamError(f"{out} is not empty, it holds {others[0]}; choose a new folder with --out")
         out.mkdir(parents=True, exist_ok=True)
-        for name in left:
-            shutil.rmtree(out / name, ignore_errors=True)
-        part = Path(tempfile.mkdtemp(prefix=PART, dir=out))  # within: another place may be another disk
-        try:
-            yield part
-            for entry in part.iterdir():
-                os.replace(entry, out / entry.name)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-            if new and not any(out.iterdir()):
-                out.rmdir()
+        with _alone(out):
+            for name in left:
+                shutil.rmtree(out / name, ignore_errors=True)
+            part = Path(tempfile.mkdtemp(prefix=PART, dir=out))  # within: another place may be another disk
+            try:
+                yield part
+                for entry in part.iterdir():
+                    os.replace(entry, out / entry.name)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+                if new and not any(out.iterdir()):
+                    out.rmdir()
     except OSError as error:
         raise MinicamError(f"cannot write to {out}: {error.strerror or error}") from None

@@ -173,12 +173,15 @@ class Run:
         write_text(path, "".join(f"{json.dumps(line)}\n" for line in (*self.trained_by(), origin)))
 
     def trained_by(self) -> list[dict]:
-        """The lines of trained.jsonl."""
+        """The lines of trained.jsonl: the stage, the commit, whether the code was changed, and more."""
         path = self.folder / "trained.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+            if not all(isinstance(line, dict) and {"stage", "commit", "dirty"} <= line.keys() for line in lines):
+                raise ValueError("a line lacks stage, commit or dirty")
         except ValueError as error:
             raise MinicamError(f"{path} cannot be read ({error}); put the run's own file back, or delete it") from None
+        return lines
 
     def forget_after(self, stage: int, step: int, epoch: int) -> None:
         """Keep the rows of the first `step` steps and `epoch` epochs of `stage`: a resumed run writes the rest."""
@@ -242,7 +245,7 @@ class Run:
                 height, width = dataset.shape(i)
                 if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
                     raise ValueError(f"the crop of {dataset.ids[i]} does not lie in the image")
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise MinicamError(
                 f"{path} does not fit the {dataset.split} images ({error}); delete it to find the boxes again"
             ) from None

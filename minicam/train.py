@@ -16,7 +16,7 @@ import numpy as np
 
 from minicam import MinicamError, cam, device
 from minicam.choices import add_choices, given_choices
-from minicam.cli import HelpFormatter, Parser, command
+from minicam.cli import HelpFormatter, Parser, command, named_path
 from minicam.config import Config, default, make
 from minicam.data import Dataset, limit
 from minicam.data.catalogue import open_fold, open_split
@@ -188,8 +188,9 @@ def parser() -> argparse.ArgumentParser:
     runs = p.add_argument_group("the run")
     seed = default("seed", False)
     runs.add_argument("--seed", type=int, metavar="N", help=f"of everything that is drawn at random ({seed})")
-    runs.add_argument("--out", metavar="DIR", help="folder of the run (a new one under runs/)")
-    runs.add_argument("--resume", metavar="RUN", help="continue this run, with the configuration that it has")
+    runs.add_argument("--out", type=named_path, metavar="DIR", help="folder of the run (a new one under runs/)")
+    text = "continue this run, with the configuration that it has"
+    runs.add_argument("--resume", type=named_path, metavar="RUN", help=text)
     device.add_options(runs, "read and augment images")
     text = "compute what backward needs again instead of remembering it: the same result, less memory, a quarter slower"
     runs.add_argument("--recompute", action="store_true", help=text)
@@ -207,13 +208,13 @@ def main(argv: list[str] | None = None) -> None:
         if clash:
             flag = clash[0].replace("_", "-")
             raise MinicamError(f"--resume continues a run as it was configured; leave out --{flag}, or start a new run")
-        run = Run.open(Path(options["resume"]))
+        run = Run.open(options["resume"])
         if options["cache_features"] is not None and not run.config.float16_features:
             raise MinicamError("--cache-features rounds, and would change what this run computes; leave it out")
     else:
         config = make(**given)
         check(config, on, options["cache_features"])
-        run = Run.create(new_folder() if options["out"] is None else Path(options["out"]), config)
+        run = Run.create(new_folder() if options["out"] is None else options["out"], config)
     print(f"run: {run.folder}", flush=True)
     try:
         print(table(train(run, options["workers"], on, options["cache_features"], options["recompute"])))

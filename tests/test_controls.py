@@ -176,6 +176,23 @@ def test_a_damaged_file_is_refused(name, out, capsys):
     assert line.endswith("; delete it to measure again")
 
 
+@pytest.mark.parametrize("content", ["[]", '{"code": {"commit": "abc", "dirty": false}}'])
+def test_a_row_that_is_none_is_told(content, out, capsys):
+    (out / "seed3" / "row.json").write_text(content)
+    line = tiny.refused(main, capsys, *OPTIONS, "--seeds", "3", "--out", out)
+    assert line == f"{out / 'seed3' / 'row.json'} is not the row of a seed; delete it to measure again"
+
+
+@pytest.mark.parametrize("damage", ['"', "split\n"])
+def test_boxes_that_are_damaged_are_told(damage, out):
+    """A quote that is never closed makes one field of all that follows, which may be longer than a field may be."""
+    run = Run.open(out / "seed3")
+    path = run.folder / "boxes.csv"
+    path.write_text(damage + path.read_text() + 200_000 * " ")
+    with pytest.raises(MinicamError, match=r"boxes.csv does not fit the training images \(.*\); delete it to find the"):
+        run.read_crops(train.open_data(run.config)[0])
+
+
 def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     def stopped(*_):
         raise KeyboardInterrupt

@@ -208,3 +208,4 @@ def test_sizes_that_do_not_fit(arrays, said):
 def test_shapes_that_differ():
     said = "dy has the shape (3, 2), y has (2, 3); they must be the same"
     assert refused(cuda.same_shape, y=np.zeros((2, 3)), dy=np.zeros((3, 2))) == said
+    assert refused(cuda.same_shape, y=np.zeros(3), dy=[3]) == "dy is [3]; expected an array"

@@ -3,15 +3,13 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
-from minicam import MinicamError, evaluate
+from minicam import MinicamError, evaluate, files
 from minicam.data import limit, synthetic
 from minicam.data.catalogue import open_split
 from minicam.inference import loader_for, probabilities_of
@@ -100,17 +98,26 @@ def test_the_validation_images_of_the_run_give_what_training_gave(small_run, tmp
 
 def test_an_evaluation_goes_into_the_folder_of_the_run_and_is_replaced(own_run, tmp_path):
     before = {path.name for path in own_run.iterdir()}
-    for count in (7, 4):
-        out = own_run / f"evaluation_test_limit_{count}"
-        for name in ("summary.json", ".part-killed"):  # what others have left
-            if out.exists():
-                (out / name).mkdir() if name[0] == "." else (out / name).write_text("old")
-            assert evaluate.main([str(own_run), "--split", "test", "--limit", str(count)]) == 0
-        assert len(rows(out / "predictions_stage2.csv")) == count
-        assert json.loads((out / "summary.json").read_text())["images"] == count
+    out = own_run / "evaluation_test_limit_4"
+    for old in ((), evaluate.FILES):
+        for name in old:
+            (out / name).write_text("{}")
+            (out / f"{files.PART}killed").mkdir(exist_ok=True)
+        assert evaluate.main([str(own_run), "--split", "test", "--limit", "4"]) == 0
+        assert {path.name for path in own_run.iterdir()} - before == {out.name}
         assert {path.name for path in out.iterdir()} == set(evaluate.FILES)
-    assert {path.name for path in own_run.iterdir()} - before == {"evaluation_test_limit_7", "evaluation_test_limit_4"}
-    assert rows(out / "boxes.csv")[0]["split"] == "test"
+        assert len(rows(out / "predictions_stage2.csv")) == 4
+        assert json.loads((out / "summary.json").read_text())["images"] == 4
+        assert rows(out / "boxes.csv")[0]["split"] == "test"
+
+
+def test_other_images_from_a_folder_of_the_same_name_replace_nothing(own_run, own_images, tmp_path, capsys):
+    folder, *_ = own_images
+    options = ["--split", "validation", "--limit", "3"]
+    assert evaluate.main([str(own_run), "--data", str(folder), *options]) == 0
+    shutil.copytree(folder, tmp_path / "other" / folder.name)
+    said = tiny.refused(evaluate.main, capsys, own_run, "--data", tmp_path / "other" / folder.name, *options)
+    assert f"evaluation_images_validation_limit_3 holds an evaluation of {folder}; choose another folder" in said
 
 
 def test_the_folder_is_named_by_what_is_evaluated(own_run, own_images):
@@ -280,15 +287,3 @@ def test_an_evaluation_that_fails_leaves_all_as_it_was(small_run, refused, tmp_p
     assert line == f"minicam: cannot write to {out}: No space left on device\n"
     if there:
         assert (out / "summary.json").read_text() == "{}"
-
-
-def test_help_answers_at_once():
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "minicam.evaluate", "--help"], capture_output=True, text=True)
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stderr
-        for word in ("--split {training,validation,test}", "--limit", "--data", "--layout", "predictions_stage1.csv"):
-            assert word in done.stdout
-    assert min(seconds) < 1

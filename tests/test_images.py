@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from minicam import MinicamError
 from minicam.data.images import image_shape, read_image, read_mask
 
 ORIENTATION = 0x0112
@@ -249,6 +250,13 @@ def test_a_mask_of_zeros_and_ones_and_an_empty_one(tmp_path):
     ones = np.array([[0, 1, 1]], np.uint8)
     np.testing.assert_array_equal(read_mask(saved(tmp_path / "a.png", ones)), [[False, True, True]])
     assert not read_mask(saved(tmp_path / "b.png", 0 * ones)).any()
+
+
+@pytest.mark.parametrize("top", [256, 4095, 32767])
+def test_a_mask_of_16_bits_that_is_nowhere_high_is_told(tmp_path, top):
+    path = saved(tmp_path / "a.png", np.array([[0, top]], np.uint16))
+    with pytest.raises(MinicamError, match=rf"a.png is a 16-bit mask of values up to {top}; save it with 0 and 65535"):
+        read_mask(path)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])

@@ -219,7 +219,10 @@ def test_every_public_function_has_a_docstring_and_annotations(name):
         assert any(getattr(f, "__doc__", None) for f in documented), f"{name}.{function_name} has no docstring"
 
 
-@pytest.mark.parametrize(("module", "says"), [("minicam.train", "--train-from"), ("minicam.emulator", "trace")])
+HELP = [("minicam.train", "--train-from"), ("minicam.evaluate", "--without"), ("minicam.emulator", "trace")]
+
+
+@pytest.mark.parametrize(("module", "says"), HELP)
 def test_help_answers_within_a_second(module, says):
     """Best of three, as the machine may be busy. Heavy imports belong in the functions that need them."""
     seconds = []

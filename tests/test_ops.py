@@ -171,7 +171,7 @@ def test_linear(shape, rng, backend):
     near_float64(backend, linear.backward, rng.standard_normal((N, K)), x, w)
 
 
-@pytest.mark.parametrize("shape", [(64, 1024, 9), (32, 1024, 20), (8, 1024, 100)], ids=str)
+@pytest.mark.parametrize("shape", [(64, 1024, 9), (32, 1024, 20), (8, 1024, 100), (1, 1024, 1000)], ids=str)
 def test_the_number_of_threads_changes_no_bit_of_a_linear_layer(shape, rng):
     N, C, K = shape
     x, w, b, dy = (rng.standard_normal(s).astype(np.float32) for s in ((N, C), (C, K), (K,), (N, K)))

@@ -110,6 +110,14 @@ def test_the_number_of_threads_changes_no_bit_of_what_is_learned(rng):
     assert len(results) == 1
 
 
+def test_equations_are_solved_on_one_thread_of_blas(rng, monkeypatch):
+    """What that changes, float32 may hide."""
+    solve, inside = np.linalg.solve, []
+    monkeypatch.setattr(np.linalg, "solve", lambda a, b: inside.append(backend._inside) or solve(a, b))
+    cam.learn_foreground(lesions(rng)[0], rounds=1)
+    assert inside == [1, 1]  # blocks of `blas_on_one_thread`
+
+
 def test_rounds_make_it_better(rng):
     features, masks = lesions(rng)
     first, last = (cam.foreground_maps(features, cam.learn_foreground(features, rounds)) for rounds in (0, 6))

@@ -15,7 +15,7 @@ import tiny
 
 from minicam import MinicamError
 from minicam.config import Config
-from minicam.files import as_csv, locked, write_text
+from minicam.files import as_csv, locked, whole_folder, write_text
 from minicam.inference import Located
 from minicam.run import Run, new_folder, predictions_csv
 
@@ -106,12 +106,14 @@ def test_rows_that_are_none_are_forgotten(run):
     assert rows_of(run) == before
 
 
-def test_lines_of_trained_jsonl_that_are_none_are_told(run):
-    run.sign({"stage": 1})
-    assert run.trained_by() == [{"stage": 1}]
-    (run.folder / "trained.jsonl").write_text('{"stage": 1}\n{"sta')
+@pytest.mark.parametrize("line", ['{"sta', "3", "[1]", '{"stage": 1}'])
+def test_lines_of_trained_jsonl_that_are_none_are_told(line, run):
+    signed = {"stage": 1, "commit": None, "dirty": None}
+    run.sign(signed)
+    assert run.trained_by() == [signed]
+    (run.folder / "trained.jsonl").write_text(f"{json.dumps(signed)}\n{line}")
     with pytest.raises(MinicamError, match=r"trained.jsonl cannot be read \(.*\); put the run's own file back, or del"):
-        run.sign({"stage": 2})
+        run.sign(signed)
 
 
 def test_there_may_be_no_rows_yet(run):
@@ -208,3 +210,12 @@ def test_a_lock_is_held_by_one_process_at_a_time(tmp_path):
         with pytest.raises(subprocess.TimeoutExpired):
             other.wait(timeout=2)
     assert other.communicate(timeout=30)[0] == "in\n"
+
+
+def test_a_folder_that_another_process_writes_into_is_left_to_it(tmp_path):
+    """A lock is of whoever opens the folder: here that is the same process, twice."""
+    with whole_folder(tmp_path / "out") as part:
+        (part / "a.txt").write_text("mine")
+        with pytest.raises(MinicamError, match=r"another process is writing into .*out; wait for it, or choose"):
+            whole_folder(tmp_path / "out").__enter__()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.txt"]

@@ -87,7 +87,6 @@ def test_a_value_that_cannot_be(option, value, wanted, capsys, here):
         (["--weights", "w.h5"], "HERE/w.h5 is not there; fetch it with `python -m minicam.weights download`, name"),
         (["--resume", "nowhere"], "nowhere is not a folder; give the folder of a run, as minicam.train printed it"),
         (["--resume", "."], ". is not the folder of a run: it has no config.json"),
-        (["--resume", ""], ". is not the folder of a run: it has no config.json"),
         (["--resume", ".", "--epochs", "3"], "--resume continues a run as it was configured; leave out --epochs, or"),
         (["--resume", ".", "--no-square"], "--resume continues a run as it was configured; leave out --square, or"),
         (["--resume", ".", "--train-from", "x"], "--resume continues a run as it was configured; leave out --train-fr"),
@@ -116,6 +115,13 @@ def test_a_place_without_a_name(name, capsys, here):
     """As a variable of the shell that is not set gives it, and not the folder in which one stands."""
     said = f"--{name} is empty, as where a variable of the shell is not set; name a place"
     assert refusal(capsys, *tiny.options(), f"--{name}", "") == said
+
+
+@pytest.mark.parametrize("name", ["out", "resume", "cache-features"])
+def test_a_folder_without_a_name(name, capsys, here):
+    said = refusal(capsys, *tiny.options(), f"--{name}", "")
+    assert said.startswith(f"argument --{name}: it is empty, as where a variable of the shell is not set")
+    assert list(here.iterdir()) == []
 
 
 def test_an_empty_folder_as_out_is_taken(here):

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from minicam import MinicamError
-from minicam.cli import HelpFormatter, Parser, command
+from minicam.cli import HelpFormatter, Parser, command, named_path
 
 # The modules that do the work are imported where they are used, for --help to answer at once.
 
@@ -168,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         for name, default in defaults.items():
             sub.add_argument(f"--{name}", default=default, **SHARED[name])
-        sub.add_argument("--json", type=Path, metavar="FILE", help=json)
+        sub.add_argument("--json", type=named_path, metavar="FILE", help=json)
         return sub
 
     on_cpu = {"network": "vgg16_gap", "batch": 8, "size": 224, "threads": None, "repeats": 5}

@@ -79,14 +79,14 @@ def image_shape(path: str | Path) -> tuple[int, int]:
 def read_mask(path: str | Path) -> np.ndarray:
     """A lesion mask, bool (H, W): true from value 128 on, or at 1 in a file that holds only 0 and 1.
 
-    In a 16-bit file that holds more than 255 it is true from 32768 on.
+    In a 16-bit file that holds more than 255 it is true from 32768 on. MinicamError where none of that is so high.
     """
     with _opened(path) as image:
-        _, _, orientation = _header(image)
-        values = _wide_greys(image, path)
+        orientation, values = _header(image)[2], _wide_greys(image, path)
         grey = image.convert("L") if values is None else Image.fromarray(values.astype(np.int32))
         grey = np.asarray(_upright(grey, image, orientation))
-    top = grey.max()
+    if 255 < (top := grey.max()) < 32768:
+        raise MinicamError(f"{path} is a 16-bit mask of values up to {top}; save it with 0 and 65535, or in 8 bits")
     return grey >= (1 if top <= 1 else 128 if top <= 255 else 32768)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from minicam import MinicamError
-from minicam.cli import HelpFormatter, Parser, command
+from minicam.cli import HelpFormatter, Parser, command, named_path
 
 # NumPy and all that stands on it are imported where they are used: --help shall answer at once.
 
@@ -208,7 +208,7 @@ def parser() -> argparse.ArgumentParser:
 
     def add_folder(sub: argparse.ArgumentParser) -> None:
         where = "take the .cu files from here: a copy of the folder minicam/ops, headers included"
-        sub.add_argument("--folder", type=Path, help=where)
+        sub.add_argument("--folder", type=named_path, help=where)
 
     sub = add(trace, "print which thread reads and writes what, in a tiny launch")
     sub.add_argument("op", help="the operation: gap, conv, ...")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from minicam import MinicamError, device, results
 from minicam.choices import add_choices, given_choices
-from minicam.cli import HelpFormatter, Parser, command
+from minicam.cli import HelpFormatter, Parser, command, named_path
 from minicam.config import Config
 from minicam.controls import seeds_of
 from minicam.files import locked
@@ -100,12 +100,12 @@ def parser() -> argparse.ArgumentParser:
     add_choices(sub)
     runs = sub.add_argument_group("the runs")
     runs.add_argument("--seeds", type=seeds_of, metavar="LIST", help="such as 0-4 or 0,2,5 (those of the row)")
-    runs.add_argument("--out", type=Path, metavar="DIR", default=OUT, help="folder of all rows")
+    runs.add_argument("--out", type=named_path, metavar="DIR", default=OUT, help="folder of all rows")
     device.add_options(runs, "read and augment images")
     sub = add("report", report, "write the table, its page and its pictures")
-    sub.add_argument("--out", type=Path, metavar="DIR", default=OUT, help="folder of all rows")
+    sub.add_argument("--out", type=named_path, metavar="DIR", default=OUT, help="folder of all rows")
     text = "what was measured; a page (.md) and pictures go beside it"
-    sub.add_argument("--results", type=Path, metavar="FILE.json", default=RESULTS, help=text)
+    sub.add_argument("--results", type=named_path, metavar="FILE.json", default=RESULTS, help=text)
     return top
 
 

