@@ -143,7 +143,7 @@ FOR_VGG16_GAP = {
 
 
 # Of the regions that are not the network's own. CAMs of one class are cut as Zhou et al. do, sums a little higher, and
-# of the middle half the image is left.
+# of the middle half of each side is left.
 THRESHOLDS = {"predicted": 0.2, "centred": 0.2, "evidence": 0.3, "energy": 0.3, "middle": 0.7, "foreground": 0.3}
 
 

@@ -8,7 +8,7 @@
     boxes.csv                     for every image its box and its crop, in pixels of the original
     predictions_stage{1,2}.csv    validation probabilities in the challenge's format
     summary.json                  the figures of the table that is printed last
-    cams.png                      validation images with their CAMs and boxes, for a person to look at
+    cams.png                      validation images, maps and boxes, for a person to look at
 """
 
 import csv
