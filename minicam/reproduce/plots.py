@@ -61,7 +61,12 @@ def curves(out: Path, found: dict[str, dict]) -> bytes | None:
     """Loss and AUC after every epoch: pre-trained and from scratch; the stages of the main rows."""
     panels = {
         "whole network, 112 px": {"fine-tuned": ("{}", 1), "from-scratch": ("{}", 1)},
-        "block 5 and the CAM layers, 224 px": {"stage1": ("{}", 1), "stage2": ("{}", 2), "longer": ("{}_longer", 2)},
+        "block 5 and the CAM layers, 224 px": {
+            "stage1": ("{}", 1),
+            "stage2": ("{}", 2),
+            "longer": ("{}_longer", 2),
+            "energy": ("{}_energy", 2),
+        },
     }
     panels = {title: {n: f for n, f in lines.items() if n in found} for title, lines in panels.items()}
     panels = {title: lines for title, lines in panels.items() if lines}
