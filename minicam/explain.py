@@ -14,7 +14,7 @@ In DIR, where the id of an image is its name (with suffix, if two names differ i
     boxes/<id>.png       the image with that box (white) and the crop (blue)
     crops/<id>.png       what stage 2 saw, cut out of the original
 
-Boxes are found as in training (--region): with the small network in the CAM of the most probable class of stage 1; with
+Boxes are found as in training: with the small network in the CAM of the most probable class of stage 1; with
 VGG16 in the map of `foreground`, which is no evidence for a class. With --class they are found in the CAM of that
 class, at 20 % of its maximum where the run's region is no CAM of one class; crops, and so what stage 2 says, are then
 others, too. Boxes are half-open, in pixels of the original, upright. Crops have all the pixels of the original;
@@ -147,7 +147,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", type=named_path, metavar="RUN", help="folder of a finished run")
     p.add_argument("images", type=named_path, metavar="IMAGE_OR_FOLDER", help="an image, or a folder of images")
     p.add_argument("--out", type=named_path, metavar="DIR", required=True, help="a new folder for what is found")
-    p.add_argument("--class", dest="asked", metavar="NAME", help="take the CAM of this class (the map of --region)")
+    p.add_argument("--class", dest="asked", metavar="NAME", help="take the CAM of this class (the map of the run)")
     p.add_argument("--batch", type=int, metavar="N", help="images at a time (as many as in training)")
     device.add_options(p, "read and write images")
     return p
