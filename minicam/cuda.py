@@ -42,6 +42,14 @@ def precision() -> str:
     return _precision
 
 
+def shape_of(name: str, array: Any, axes: str = "") -> tuple[int, ...]:
+    """The shape of an array, for which its shape alone may stand. MinicamError where there is none."""
+    shape = getattr(array, "shape", array)
+    if not isinstance(shape, tuple):
+        raise MinicamError(f"{name} is {shape!r}; expected an array{axes}")
+    return shape
+
+
 def sizes(**arrays: tuple[Any, str]) -> list[int]:
     """The sizes that letters stand for, in the order in which they first appear.
 
@@ -53,9 +61,7 @@ def sizes(**arrays: tuple[Any, str]) -> list[int]:
     """
     known: dict[str, tuple[int, str]] = {}
     for name, (array, letters) in arrays.items():
-        shape = getattr(array, "shape", array)
-        if not isinstance(shape, tuple):
-            raise MinicamError(f"{name} is {shape!r}; expected an array ({', '.join(letters)})")
+        shape = shape_of(name, array, f" ({', '.join(letters)})")
         found = f"{name} has the shape {shape}; expected ({', '.join(letters)})"
         if len(shape) != len(letters) or min(shape, default=1) < 0:
             raise MinicamError(found)
@@ -70,10 +76,8 @@ def sizes(**arrays: tuple[Any, str]) -> list[int]:
 
 def same_shape(**arrays: Any) -> int:
     """The number of elements of each of the arrays, or shapes. MinicamError where shapes differ, or there is none."""
-    (first, expected), *others = [(name, getattr(array, "shape", array)) for name, array in arrays.items()]
-    for name, shape in ((first, expected), *others):
-        if not isinstance(shape, tuple):
-            raise MinicamError(f"{name} is {shape!r}; expected an array")
+    (first, expected), *others = [(name, shape_of(name, array)) for name, array in arrays.items()]
+    for name, shape in others:
         if shape != expected:
             raise MinicamError(f"{name} has the shape {shape}, {first} has {expected}; they must be the same")
     return math.prod(expected)

@@ -58,12 +58,19 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise MinicamError(f"cannot write {path}: {error.strerror or error}") from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(file):
             print(f"waiting for another process to let go of {path}", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield  # closing the file gives the lock back
+
+
+def _taken(file: object) -> bool:
+    """Take the lock of an open file or folder, if no other process holds it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager
@@ -74,14 +81,11 @@ def _alone(folder: Path) -> Iterator[None]:
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise MinicamError(
-                f"another process is writing into {folder}; wait for it, or choose another folder with --out"
-            ) from None
-        except OSError:
-            pass
+        with suppress(OSError):
+            if not _taken(handle):
+                raise MinicamError(
+                    f"another process is writing into {folder}; wait for it, or choose another folder with --out"
+                )
         yield
     finally:
         os.close(handle)

@@ -214,7 +214,7 @@ def main(argv: list[str] | None = None) -> None:
     else:
         config = make(**given)
         check(config, on, options["cache_features"])
-        run = Run.create(new_folder() if options["out"] is None else options["out"], config)
+        run = Run.create(options["out"] or new_folder(), config)
     print(f"run: {run.folder}", flush=True)
     try:
         print(table(train(run, options["workers"], on, options["cache_features"], options["recompute"])))

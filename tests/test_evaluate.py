@@ -99,10 +99,11 @@ def test_the_validation_images_of_the_run_give_what_training_gave(small_run, tmp
 def test_an_evaluation_goes_into_the_folder_of_the_run_and_is_replaced(own_run, tmp_path):
     before = {path.name for path in own_run.iterdir()}
     out = own_run / "evaluation_test_limit_4"
-    for old in ((), evaluate.FILES):
-        for name in old:
-            (out / name).write_text("{}")
-            (out / f"{files.PART}killed").mkdir(exist_ok=True)
+    for again in (False, True):
+        if again:  # and somebody was killed while writing
+            (out / f"{files.PART}killed").mkdir()
+            for name in evaluate.FILES:
+                (out / name).write_text("{}")
         assert evaluate.main([str(own_run), "--split", "test", "--limit", "4"]) == 0
         assert {path.name for path in own_run.iterdir()} - before == {out.name}
         assert {path.name for path in out.iterdir()} == set(evaluate.FILES)

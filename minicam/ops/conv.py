@@ -78,8 +78,7 @@ def backward_numpy(
 def _sizes(**arrays: tuple[Any, str]) -> list[int]:
     """`cuda.sizes` of arrays with the kernel `w` among them. MinicamError, too, where it has no middle."""
     sizes = cuda.sizes(**arrays)
-    w = arrays["w"][0]
-    R, S = getattr(w, "shape", w)[:2]
+    R, S = cuda.shape_of("w", arrays["w"][0])[:2]
     if R % 2 == 0 or S % 2 == 0:
         raise MinicamError(f"conv: a kernel of {R} x {S} has no middle; both sides must be odd")
     return sizes

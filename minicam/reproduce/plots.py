@@ -13,7 +13,7 @@ from minicam.cam import REGIONS
 from minicam.data import limit
 from minicam.files import write_bytes
 from minicam.inference import loader_for, locate_batches
-from minicam.reproduce.rows import ROWS
+from minicam.reproduce.place import Place
 from minicam.run import Run
 from minicam.train import open_data
 
@@ -60,23 +60,18 @@ def history(folder: Path, stage: int) -> tuple[list[float], list[float]]:
 def curves(out: Path, found: dict[str, dict]) -> bytes | None:
     """Loss and AUC after every epoch: pre-trained and from scratch; the stages of the main rows."""
     panels = {
-        "whole network, 112 px": {"fine-tuned": ("{}", 1), "from-scratch": ("{}", 1)},
-        "block 5 and the CAM layers, 224 px": {
-            "stage1": ("{}", 1),
-            "stage2": ("{}", 2),
-            "longer": ("{}_longer", 2),
-            "energy": ("{}_energy", 2),
-        },
+        "whole network, 112 px": {"fine-tuned": 1, "from-scratch": 1},  # rows, and which of their stages
+        "block 5 and the CAM layers, 224 px": {"stage1": 1, "stage2": 2, "longer": 2, "energy": 2},
     }
-    panels = {title: {n: f for n, f in lines.items() if n in found} for title, lines in panels.items()}
+    panels = {title: {name: stage for name, stage in lines.items() if name in found} for title, lines in panels.items()}
     panels = {title: lines for title, lines in panels.items() if lines}
     if not panels:
         return None
     figure, axes = pyplot().subplots(2, len(panels), figsize=(5.5 * len(panels), 6.4), squeeze=False)
     for (above, below), (title, lines) in zip(axes.T, panels.items(), strict=True):
-        for (name, (folder, stage)), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
+        for (name, stage), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
             for number, seed in enumerate(found[name]["seeds"]):
-                losses, aucs = history(out / ROWS[name].base / folder.format(f"seed{seed}"), stage)
+                losses, aucs = history(Place(out).own(name, seed), stage)
                 epochs, label = np.arange(1, len(aucs) + 1), name if number == 0 else None
                 above.plot(epochs, aucs, color=colour, marker=marker, ms=4, label=label)
                 below.plot(epochs, losses, color=colour, marker=marker, ms=4)
@@ -109,7 +104,7 @@ def gallery(out: Path, found: dict[str, dict], side: int = 150) -> bytes | None:
     """Validation images of every class: with boxes, with maps of three regions, and as stage 2 sees them."""
     if "stage2" not in found:
         return None
-    run = Run.open(out / ROWS["stage2"].base / f"seed{found['stage2']['seeds'][0]}")
+    run = Run.open(Place(out).own("stage2", found["stage2"]["seeds"][0]))
     trained, dataset = run.trained(1), open_data(run.config)[1]
     dataset = dataset.subset(limit(dataset.labels, GALLERY_IMAGES))
     whole, own = loader_for(trained.network, dataset, run.config, 1, 2), run.crop_rule()

@@ -15,9 +15,7 @@ from minicam.train import build
 C = np.logspace(-3.5, -1.5, 5)  # of these the one that cross-validation prefers
 
 
-def classify(
-    config: Config, datasets: tuple[Dataset, Dataset], part: str, place: Place
-) -> tuple[np.ndarray, dict]:
+def classify(config: Config, datasets: tuple[Dataset, Dataset], part: str, place: Place) -> tuple[np.ndarray, dict]:
     """Probabilities (N, K) of the second data set's images, learned from the first; and what was found on the way:
 
     C                          chosen by cross-validation over shuffled folds
@@ -50,8 +48,8 @@ def means(network: Network, dataset: Dataset, config: Config, part: str, place: 
 
     part  conv5: what enters CAM_conv; pool4: what comes out of the last pooling
     """
-    top = [layer.name for layer in network.layers].index("CAM_conv")
-    top = {"conv5": top, "pool4": network.last_pool() + 1}[part]  # the layer that they enter
+    names = [layer.name for layer in network.layers]
+    top = {"conv5": names.index("CAM_conv"), "pool4": network.last_pool() + 1}[part]  # the layer that they enter
     rows = []
     for batch in loader_for(network, dataset, config, 1, place.workers, cache=place.cache).in_order():
         if batch.start > top:
